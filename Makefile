@@ -1,0 +1,69 @@
+# make demo    set up, and run the main job
+# make test    set up, and run all tests on all backends against the installed wheels
+# make check   the fast path: lint, types, tests on TensorFlow
+#
+# Everything lives in .venv; `make clean` forgets it.
+
+PYTHON ?= python3
+# pip's CPU build of this version is what the project is developed with.
+TORCH ?= torch==2.13.0
+BACKENDS ?= tensorflow jax torch
+OLDEST_KERAS := 3.12.0
+JOBS ?= 2
+
+BIN := .venv/bin
+PLUGINS := $(wildcard plugins/*)
+SOURCES := $(shell find kcells $(PLUGINS:%=%/src) -name '*.py' 2>/dev/null) \
+           pyproject.toml $(wildcard plugins/*/pyproject.toml)
+QUIET := TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0
+
+.PHONY: setup demo test check lint types test-oldest benchmarks clean
+
+setup: .venv/.installed
+
+.venv/.dependencies: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/python tools/requirements.py tensorflow jax torch examples test docs > .venv/requirements.txt
+	$(BIN)/pip install --quiet --requirement .venv/requirements.txt
+	touch $@
+
+# The wheels are built and installed, not the checkout: a file that the build forgets
+# is then missing in the tests too.
+.venv/.installed: .venv/.dependencies $(SOURCES)
+	rm -rf dist build plugins/*/build
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
+	rm -rf build plugins/*/build
+	$(BIN)/pip install --quiet --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+demo: setup
+	$(QUIET) $(BIN)/python examples/motion.py
+
+test: setup lint types
+	for backend in $(BACKENDS); do \
+	  echo "== $$backend"; \
+	  $(QUIET) KERAS_BACKEND=$$backend $(BIN)/pytest -n $(JOBS) tests plugins || exit 1; \
+	done
+
+check: setup lint types
+	$(QUIET) KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) -m "not slow" tests plugins
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy kcells $(wildcard plugins/*/src/*)
+
+# The oldest Keras that pyproject.toml admits, put in front of the installed one.
+test-oldest: setup
+	test -d .venv/oldest || $(BIN)/pip install --quiet --no-deps --target .venv/oldest keras==$(OLDEST_KERAS)
+	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) -m "not slow and not newest_keras" tests plugins
+
+benchmarks: setup
+	$(QUIET) $(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf .venv dist build plugins/*/build plugins/*/src/*.egg-info *.egg-info out

@@ -1,0 +1,42 @@
+"""kcells: recurrent cells for Keras 3, found by name, with structures throughout.
+
+    import kcells
+
+    layer = kcells.build("mlstm", 128, return_sequences=True)
+
+Importing kcells imports Keras and no plugin.
+"""
+
+from kcells import errors
+from kcells._version import __version__
+from kcells.build import build, cell
+from kcells.cells.base import Cell, LinearRecurrence
+from kcells.cells.dropout import VariationalDropout
+from kcells.explain import Explanation, Explanations, explain
+from kcells.layers.bidirectional import Bidirectional
+from kcells.layers.rnn import RNN
+from kcells.layers.stacked import StackedCells
+from kcells.registry import CellInfo, describe, list_cells, register, unregister
+from kcells.saving import load_model
+
+__all__ = [
+    "RNN",
+    "Bidirectional",
+    "Cell",
+    "CellInfo",
+    "Explanation",
+    "Explanations",
+    "LinearRecurrence",
+    "StackedCells",
+    "VariationalDropout",
+    "__version__",
+    "build",
+    "cell",
+    "describe",
+    "errors",
+    "explain",
+    "list_cells",
+    "load_model",
+    "register",
+    "unregister",
+]

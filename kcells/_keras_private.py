@@ -1,0 +1,42 @@
+"""The private names of Keras that kcells cannot do without, each with its reason.
+
+`tests/test_keras_private.py` fails when one of them moves or changes its meaning.
+Nothing else in kcells imports from `keras.src`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend.common.masking import get_keras_mask as _get_keras_mask
+from keras.src.backend.common.masking import set_keras_mask as _set_keras_mask
+
+__all__ = ["get_mask", "set_mask", "sublayers"]
+
+
+def get_mask(tensor: Any) -> Any:
+    """The mask that an upstream layer attached to `tensor`, or None.
+
+    Keras fills in the call argument `mask` only for layers that are called with one
+    tensor argument: as soon as `initial_state` is passed, the mask is lost. Where it
+    is kept depends on the backend (JAX tracers take no attributes).
+    """
+    return _get_keras_mask(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attaches `mask` to `tensor`; the counterpart of `get_mask`."""
+    _set_keras_mask(tensor, mask)
+
+
+def sublayers(layer: Any) -> Iterator[Any]:
+    """`layer` and all layers inside it; only `layer` itself if it is no Keras layer.
+
+    Keras lists the layers of a `Model` publicly, but not those of a `Layer`.
+    """
+    if isinstance(layer, keras.layers.Layer):
+        yield from layer._flatten_layers()
+    else:
+        yield layer

@@ -1,0 +1,179 @@
+"""From a name to a cell, and from a cell to a layer."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from kcells import registry
+from kcells.cells.protocol import check_cell
+from kcells.errors import ArgumentError, CellError, DispatchError
+from kcells.layers.rnn import RNN
+from kcells.layers.stacked import StackedCells
+
+__all__ = ["Dispatch", "build", "cell"]
+
+Dispatch: TypeAlias = Literal["auto", "never", "require"]
+
+_EVERY_LAYER = frozenset(
+    name
+    for name, parameter in inspect.signature(keras.layers.Layer.__init__).parameters.items()
+    if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != "self"
+)
+_RNN_OPTIONS = (
+    frozenset(inspect.signature(RNN.__init__).parameters) - {"self", "cell", "kwargs"}
+) | _EVERY_LAYER
+_SHARED = frozenset({"dtype"})
+"""Arguments that go to the layer and to the cell."""
+
+
+def cell(name: Any, *args: Any, **kwargs: Any) -> Any:
+    """Makes a bare cell.
+
+    Args:
+        name: an id (`"mlstm"`), a qualified id (`"kcells-plugin-mlstm:mlstm"`), a cell
+            class, a cell, or a list of these, which makes a stack.
+        *args: for the cell's constructor; in a stack, for each that is not made yet.
+        **kwargs: the same.
+
+    Returns:
+        The cell, a layer that takes `(batch, ...)` inputs and states.
+
+    Raises:
+        UnknownCellError, AmbiguousCellError: if the name does not lead to one cell.
+        PluginLoadError: if the cell's plugin does not load.
+        ArgumentError: for an argument that the cell does not take.
+        CellError: if `name` is nothing that makes a cell.
+
+    Examples:
+
+    >>> import kcells
+    >>> kcells.cell("gru", 8).state_size
+    8
+    >>> [c.units for c in kcells.cell(["gru", "lstm"], 8).cells]
+    [8, 8]
+    """
+    if isinstance(name, (list, tuple)):
+        made = [_one_of_stack(member, args, kwargs) for member in name]
+        return StackedCells(made)
+    if isinstance(name, (str, type)):
+        cls = registry.load(name) if isinstance(name, str) else _checked_class(name)
+        return _construct(cls, args, kwargs)
+    if args or kwargs:
+        shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+        raise ArgumentError(
+            f"{type(name).__name__} is made already; it cannot take {shown}.\n"
+            "  Pass the class or the id instead of the object, or leave the arguments out."
+        )
+    check_cell(name)
+    return name
+
+
+def build(name: Any, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) -> Any:
+    """Makes a recurrent layer around a cell.
+
+    Keyword arguments that the layer takes (`return_sequences`, `return_state`,
+    `go_backwards`, `stateful`, `unroll`, `zero_output_for_mask`, `name`, ...) go to the
+    layer, the others to the cell; `dtype` goes to both.
+
+    Args:
+        name: an id, a qualified id, a cell class, a cell, or a list of these.
+        *args: for the cell's constructor.
+        dispatch: what to do if a built-in Keras layer computes the same as the cell:
+            `"auto"` and `"never"` run the cell in a loop in this release, `"require"`
+            raises.
+        **kwargs: for the layer and the cell.
+
+    Returns:
+        A `kcells.RNN`.
+
+    Raises:
+        ArgumentError: for an argument that neither takes.
+        DispatchError: for `dispatch="require"`.
+        UnknownCellError, AmbiguousCellError, PluginLoadError, CellError: see `cell`.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> layer = kcells.build("gru", 8, return_sequences=True)
+    >>> layer(np.ones((2, 5, 3), "float32")).shape == (2, 5, 8)
+    True
+    """
+    if dispatch not in ("auto", "never", "require"):
+        raise ArgumentError(
+            f'dispatch must be "auto", "never" or "require"; received {dispatch!r}.'
+        )
+    for_layer = {key: value for key, value in kwargs.items() if key in _RNN_OPTIONS}
+    for_cell = {key: value for key, value in kwargs.items() if key not in _RNN_OPTIONS}
+    if "dtype" in kwargs and not _is_made(name):
+        for_cell |= {key: kwargs[key] for key in _SHARED}
+    made = cell(name, *args, **for_cell)
+    if dispatch == "require":
+        raise DispatchError(
+            f'{type(made).__name__}: dispatch="require" was asked for, and no built-in layer can'
+            " be substituted.\n"
+            "  Substitution is not part of this release.\n"
+            '  Use dispatch="auto", or keras.layers.LSTM and keras.layers.GRU themselves.'
+        )
+    return RNN(made, **for_layer)
+
+
+def _is_made(name: Any) -> bool:
+    if isinstance(name, (list, tuple)):
+        return all(_is_made(member) for member in name)
+    return not isinstance(name, (str, type))
+
+
+def _one_of_stack(member: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return cell(member) if _is_made(member) else cell(member, *args, **kwargs)
+
+
+def _checked_class(cls: type[Any]) -> type[Any]:
+    if not callable(getattr(cls, "call", None)):
+        raise CellError(f"{cls.__name__} is no cell class: it has no method call(inputs, states).")
+    return cls
+
+
+def _construct(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    accepted = _accepted(cls)
+    if accepted is not None:
+        for key in kwargs:
+            if key not in accepted:
+                raise _unknown_argument(cls, key, accepted)
+    made = cls(*args, **kwargs)
+    check_cell(made)
+    return made
+
+
+def _accepted(cls: type[Any]) -> frozenset[str] | None:
+    """The keyword arguments that `cls` takes; None if it takes any.
+
+    A constructor with `**kwargs` hands them on to the next one in line.
+    """
+    names: set[str] = set()
+    for base in cls.__mro__:
+        constructor = vars(base).get("__init__")
+        if constructor is None:
+            continue
+        parameters = inspect.signature(constructor).parameters
+        names |= set(parameters) - {"self"}
+        if base is keras.layers.Layer:
+            return frozenset(names - {"kwargs"})
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return frozenset(names)
+    return None
+
+
+def _unknown_argument(cls: type[Any], key: str, accepted: frozenset[str]) -> ArgumentError:
+    near = difflib.get_close_matches(key, accepted | _RNN_OPTIONS, n=1, cutoff=0.5)
+    hint = f'  Nearest: "{near[0]}".\n' if near else ""
+    own = sorted(accepted - _EVERY_LAYER - {"args", "kwargs"})
+    return ArgumentError(
+        f'neither the layer nor the cell {cls.__name__} takes an argument "{key}".\n'
+        f"{hint}"
+        f"  The cell takes: {', '.join(own)}.\n"
+        f"  The layer takes: {', '.join(sorted(_RNN_OPTIONS))}."
+    )

@@ -1,0 +1,1 @@
+"""What a cell is, and what the engine asks of it."""

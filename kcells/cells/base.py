@@ -1,0 +1,119 @@
+"""`Cell`, the optional base class: the hooks by which a cell lets itself be run fast.
+
+A cell needs none of this. Any layer with `call(inputs, states)` and `state_size`
+works; the hooks only tell the engine more about it. Each hook has a law, and a cell
+that breaks a law computes something else on the fast path than on the slow one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+
+from kcells.cells.protocol import zero_states
+from kcells.errors import CellError
+from kcells.types import Structure, Tensor
+
+__all__ = ["Cell", "LinearRecurrence"]
+
+
+class LinearRecurrence(NamedTuple):
+    """The coefficients of `h_t = a_t * h_{t-1} + b_t` over a whole sequence.
+
+    Attributes:
+        a: a structure like the state; leaves broadcast to `(time, batch, ...)`.
+        b: a structure like the state; leaves are `(time, batch, ...)`.
+        read_out: maps the states `h` of all steps, `(time, batch, ...)`, to the outputs.
+    """
+
+    a: Structure
+    b: Structure
+    read_out: Any
+
+
+class Cell(keras.layers.Layer):
+    """Base class for cells that split their step into input side and state side.
+
+    A subclass sets `state_size` and either overrides `call`, or `step` and, if it can,
+    `project_inputs`.
+
+    Hooks and their laws:
+
+    - `project_inputs(inputs, training)` is the work that depends on the inputs alone,
+      so that the engine may do it once for the whole sequence. Law: every leaf may come
+      with a leading time axis, and then so does the result.
+    - `step(projected, states, training)` is the rest. Law:
+      `call(x, s) == step(project_inputs(x), s)`.
+    - `linear_recurrence(projected)` gives the coefficients of a cell that is linear in
+      its state. Law: equals the loop over `step`.
+    - `equivalent()` names the built-in layer that computes the same. Law: same outputs,
+      states and gradients.
+
+    Shapes: inputs are a structure of `(batch, ...)`, states a structure of
+    `(batch, *size)` as `state_size` says. Where `state_size` is an int, the states are a
+    list of one.
+
+    Raises:
+        CellError: at construction, if neither `call` nor `step` is overridden.
+
+    Examples:
+
+    >>> import keras, kcells, numpy as np
+    >>> class DecayCell(kcells.Cell):
+    ...     def __init__(self, units, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.units = units
+    ...         self.state_size = self.output_size = units
+    ...     def build(self, input_shape):
+    ...         self.kernel = self.add_weight(shape=(input_shape[-1], self.units))
+    ...     def project_inputs(self, inputs, training=False):
+    ...         return keras.ops.matmul(inputs, self.kernel)
+    ...     def step(self, projected, states, training=False):
+    ...         state = 0.9 * states[0] + projected
+    ...         return state, [state]
+    >>> kcells.RNN(DecayCell(4))(np.ones((2, 5, 3), "float32")).shape == (2, 4)
+    True
+    """
+
+    state_size: Any = None
+    output_size: Any = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        cls = type(self)
+        if cls.call is Cell.call and not self.splits_step:
+            raise CellError(
+                f"{cls.__name__} overrides neither call(inputs, states) nor"
+                " step(projected, states). One of them has to say what a step computes."
+            )
+
+    @property
+    def splits_step(self) -> bool:
+        """Whether `call` is `step` after `project_inputs`, so that these may be used."""
+        cls = type(self)
+        return cls.call is Cell.call and cls.step is not Cell.step
+
+    def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
+        """The part of a step that depends on the inputs alone; by default nothing."""
+        return inputs
+
+    def step(
+        self, projected: Structure, states: Structure, training: bool = False
+    ) -> tuple[Structure, Structure]:
+        """One step from projected inputs: `(outputs, new_states)`."""
+        raise NotImplementedError(f"{type(self).__name__} has no step of its own.")
+
+    def call(
+        self, inputs: Structure, states: Structure, training: bool = False
+    ) -> tuple[Structure, Structure]:
+        """One step from inputs: `(outputs, new_states)`."""
+        return self.step(self.project_inputs(inputs, training=training), states, training=training)
+
+    def linear_recurrence(self, projected: Structure) -> LinearRecurrence | None:
+        """The coefficients, if the cell is linear in its state; None if it is not."""
+        return None
+
+    def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
+        """Zeros in the structure of `state_size`, with the batch in front."""
+        return zero_states(self.state_size, batch_size, self.compute_dtype, type(self).__name__)

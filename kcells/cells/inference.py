@@ -1,0 +1,106 @@
+"""What a cell gives back, found out by tracing one step on symbolic tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import tree
+
+from kcells.cells.protocol import BoundCell
+from kcells.errors import StructureError
+from kcells.structure import Size, map_leaves, outline, plain, size_structure
+from kcells.types import Structure
+
+__all__ = ["declared_outputs", "infer_step", "state_specs"]
+
+
+class _Trace(keras.Operation):
+    """Runs a function on symbolic tensors, through the public door of an operation."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+        self.error: Exception | None = None
+
+    def call(self, *args: Any) -> Any:
+        try:
+            return self._function(*args)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _trace(function: Callable[..., Any], *args: Any) -> Any:
+    operation = _Trace(function)
+    try:
+        return operation.compute_output_spec(*args)
+    except Exception:
+        # Keras wraps the message in advice on how to write an operation.
+        if operation.error is not None:
+            raise operation.error from None
+        raise
+
+
+def state_specs(cell: BoundCell, batch: int | None = None) -> Structure:
+    """Symbolic states: shapes from `state_size`, dtypes from the cell's initial state."""
+    initial = cell.initial_state(batch_size=1)
+
+    def spec(leaf: Any, size: Size) -> keras.KerasTensor:
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+        return keras.KerasTensor(size.batched(batch), dtype=dtype)
+
+    for leaf, size in zip(tree.flatten(initial), tree.flatten(cell.sizes), strict=True):
+        if tuple(leaf.shape[1:]) != size.dims:
+            raise StructureError(
+                f"{cell.name}.get_initial_state() and state_size do not agree.\n"
+                f"  state_size: {outline(cell.sizes)}\n"
+                f"  get_initial_state(1): {outline(initial)}"
+            )
+    return tree.map_structure(spec, initial, cell.sizes)
+
+
+def infer_step(
+    cell: BoundCell, inputs: Structure, constants: Structure = None
+) -> tuple[Structure, Structure]:
+    """The specs of outputs and states of one step; builds what is built by calling.
+
+    Args:
+        cell: the cell.
+        inputs: a structure of `keras.KerasTensor`, `(batch, ...)`.
+        constants: the same, or None.
+
+    Returns:
+        Two structures of `keras.KerasTensor`, whose batch axis is None.
+
+    Raises:
+        StructureError: if the new states do not have the shapes of `state_size`.
+    """
+    states = state_specs(cell, tree.flatten(inputs)[0].shape[0])
+    arguments = (inputs, states) if constants is None else (inputs, states, constants)
+
+    def one_step(inputs: Structure, states: Structure, constants: Structure = None) -> Any:
+        return cell(inputs, states, constants=constants)
+
+    outputs, new_states = _trace(one_step, *arguments)
+    for new, old in zip(tree.flatten(new_states), tree.flatten(states), strict=True):
+        if tuple(new.shape[1:]) != tuple(old.shape[1:]):
+            raise StructureError(
+                f"{cell.name}.call() returns states that do not have the shapes of state_size.\n"
+                f"  state_size: {outline(cell.sizes)}\n"
+                f"  new states: {outline(new_states)}"
+            )
+    outputs = map_leaves(
+        lambda leaf, _: keras.KerasTensor((None, *leaf.shape[1:]), dtype=leaf.dtype), plain(outputs)
+    )
+    return outputs, states
+
+
+def declared_outputs(cell: BoundCell, dtype: str) -> Structure:
+    """The specs that `output_size` declares; None if the cell declares none."""
+    declared = getattr(cell.cell, "output_size", None)
+    if declared is None:
+        return None
+    sizes = size_structure(declared, "output_size", cell.name)
+    return map_leaves(lambda size, _: keras.KerasTensor(size.batched(None), dtype=dtype), sizes)

@@ -1,0 +1,176 @@
+"""Cells as the engine sees them: one way to build, start, project and step any cell.
+
+Keras-style cells differ in small ways: an int or a structure for `state_size`, a bare
+tensor or a list for the new state, `training` and `constants` taken or not, layers and
+plain objects. `BoundCell` settles these once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from kcells.errors import CellError
+from kcells.structure import Size, conform, map_leaves, size_structure
+from kcells.types import Structure, Tensor
+
+__all__ = ["BoundCell", "check_cell", "parameters_of", "zero_states"]
+
+
+def check_cell(cell: Any) -> None:
+    """Raises `CellError` unless `cell` has the two things that every cell has."""
+    what = type(cell).__name__
+    if not callable(getattr(cell, "call", None)):
+        raise CellError(
+            f"{what} is no recurrent cell: it has no method call(inputs, states).\n"
+            f"  Received: {cell!r}. Pass a cell, such as keras.layers.GRUCell(8)."
+        )
+    # A property may answer only once the cell is built; anything else must be there now.
+    late = isinstance(inspect.getattr_static(type(cell), "state_size", None), property)
+    if not late and getattr(cell, "state_size", None) is None:
+        raise CellError(
+            f"{what} has no state_size.\n"
+            "  Set it in __init__ to the size of each state: an int, or a structure of shapes"
+            ' such as [10, (20, 30)] or {"slow": (8, 2)}.'
+        )
+
+
+def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    """The names of the parameters of `function`."""
+    return frozenset(inspect.signature(function).parameters)
+
+
+def zero_states(state_size: Any, batch_size: Any, dtype: str, who: str) -> Structure:
+    """Zeros for every state that `state_size` declares."""
+    sizes = size_structure(state_size, "state_size", who)
+    batch = 1 if batch_size is None else batch_size
+    return map_leaves(lambda size, _: ops.zeros(size.batched(batch), dtype=dtype), sizes)
+
+
+class BoundCell:
+    """A cell together with what the engine needs to know about it.
+
+    Attributes:
+        cell: the cell itself.
+        sizes: its `state_size` as a structure of `Size`; a list of one for a single
+            state.
+        single_state: whether `state_size` was one shape rather than a structure.
+        hoists: whether `project` and `step` may be used in place of `call`.
+    """
+
+    def __init__(self, cell: Any, owner: keras.layers.Layer) -> None:
+        check_cell(cell)
+        self.cell = cell
+        self.name = type(cell).__name__
+        self._parameters = parameters_of(cell.call)
+        self._owner = owner
+
+    # The sizes are read when they are first needed, and again after `build`, which may
+    # be what settles them.
+
+    @functools.cached_property
+    def declared_sizes(self) -> Structure:
+        if self.cell.state_size is None:
+            raise CellError(f"{self.name} has no state_size even though it is built.")
+        return size_structure(self.cell.state_size, "state_size", self.name)
+
+    @functools.cached_property
+    def single_state(self) -> bool:
+        return isinstance(self.declared_sizes, Size)
+
+    @functools.cached_property
+    def sizes(self) -> Structure:
+        declared = self.declared_sizes
+        return [declared] if isinstance(declared, Size) else declared
+
+    @property
+    def compute_dtype(self) -> str:
+        policy = self.cell if isinstance(self.cell, keras.layers.Layer) else self._owner
+        return str(policy.compute_dtype)
+
+    @functools.cached_property
+    def hoists(self) -> bool:
+        """Whether the cell splits its step, in the dtype policy that the owner has set up.
+
+        `project` and `step` go past `Layer.__call__`, which would switch to the cell's
+        own policy; so they are used only if there is nothing to switch.
+        """
+        if not getattr(self.cell, "splits_step", False):
+            return False
+        return bool(self.cell.dtype_policy.name == self._owner.dtype_policy.name)
+
+    def takes(self, argument: str) -> bool:
+        """Whether the cell's `call` has a parameter of this name."""
+        return argument in self._parameters
+
+    def build(self, input_shape: Structure) -> None:
+        """Builds the cell for inputs of `input_shape`, unless it is built."""
+        cell = self.cell
+        if not isinstance(cell, keras.layers.Layer) or cell.built:
+            return
+        # Without a build method of its own, a layer's weights come with its first call:
+        # the trace that finds out its outputs.
+        if type(cell).build is not keras.layers.Layer.build:
+            cell.build(input_shape)
+            cell.built = True
+            for name in ("declared_sizes", "single_state", "sizes"):
+                self.__dict__.pop(name, None)
+
+    def initial_state(self, batch_size: Tensor, training: bool = False) -> Structure:
+        """The cell's own initial state, or zeros, in the structure of `sizes`."""
+        function = getattr(self.cell, "get_initial_state", None)
+        if function is None:
+            return zero_states(self.sizes, batch_size, self.compute_dtype, self.name)
+        # Cells written for Keras 2 take a dtype as well; a few want to know `training`.
+        known = {"batch_size": batch_size, "dtype": self.compute_dtype, "training": training}
+        accepted = parameters_of(function)
+        state = function(**{key: value for key, value in known.items() if key in accepted})
+        return self.conform_states(state, f"{self.name}.get_initial_state()")
+
+    def conform_states(self, states: Structure, root: str) -> Structure:
+        """`states` in the structure of `sizes`; a single state may come bare."""
+        if len(self.sizes) == 1 and isinstance(self.sizes, list) and not tree.is_nested(states):
+            states = [states]
+        return conform(states, self.sizes, root, self.name)
+
+    def __call__(
+        self,
+        inputs: Structure,
+        states: Structure,
+        training: bool = False,
+        constants: Structure = None,
+    ) -> tuple[Structure, Structure]:
+        """One step of the cell, the new states in the structure of `sizes`."""
+        arguments: dict[str, Any] = {}
+        if self.takes("training"):
+            arguments["training"] = training
+        if constants is not None and self.takes("constants"):
+            arguments["constants"] = constants
+        call = self.cell if isinstance(self.cell, keras.layers.Layer) else self.cell.call
+        return self._result(call(inputs, states, **arguments))
+
+    def project(self, inputs: Structure, training: bool) -> Structure:
+        """The input side of a step, with or without a leading time axis."""
+        return self.cell.project_inputs(inputs, training=training) if self.hoists else inputs
+
+    def step(
+        self, projected: Structure, states: Structure, training: bool, constants: Structure = None
+    ) -> tuple[Structure, Structure]:
+        """The rest of a step, from what `project` gave."""
+        if not self.hoists:
+            return self(projected, states, training, constants)
+        return self._result(self.cell.step(projected, states, training=training))
+
+    def _result(self, result: Any) -> tuple[Structure, Structure]:
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise CellError(
+                f"{self.name}.call must return (outputs, new_states);"
+                f" it returned {type(result).__name__}."
+            )
+        outputs, new_states = result
+        return outputs, self.conform_states(new_states, f"the new states of {self.name}")

@@ -1,0 +1,54 @@
+"""The loop in JAX: `lax.scan`.
+
+A variable that a step updates (the state of a seed generator, say) would leak a tracer
+out of the traced body. So the body runs in a stateless scope of its own, and the
+updated values travel in the carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import keras
+from jax import numpy as jnp
+from keras import ops, tree
+
+from kcells.types import Step, Structure
+
+__all__ = ["scan"]
+
+
+def scan(
+    step: Step,
+    carry: Structure,
+    xs: Structure,
+    *,
+    emits: Structure,
+    variables: Sequence[Any],
+) -> tuple[Structure, Structure]:
+    """See `base.Backend.scan`."""
+    updated = [v for v in variables if not v.trainable]
+    fixed = [(v, _value(v)) for v in variables if v.trainable]
+
+    def body(state: Any, x: Any) -> Any:
+        values, flat_carry = state
+        mapping = [*fixed, *zip(updated, values, strict=True)]
+        with keras.StatelessScope(mapping) as scope:
+            new_carry, y = step(
+                tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(xs, x)
+            )
+        new_values = [scope.get_current_value(v) for v in updated]
+        return (new_values, tree.flatten(new_carry)), tree.flatten(y)
+
+    first = ([_value(v) for v in updated], [jnp.asarray(leaf) for leaf in tree.flatten(carry)])
+    (values, flat_carry), ys = jax.lax.scan(body, first, tree.flatten(xs))
+    for variable, value in zip(updated, values, strict=True):
+        variable.assign(value)
+    return tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(emits, ys)
+
+
+def _value(variable: Any) -> Any:
+    # Through Keras, so that a value mapped by an outer stateless scope is seen.
+    return ops.cast(ops.convert_to_tensor(variable), variable.dtype)

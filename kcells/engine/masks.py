@@ -1,0 +1,70 @@
+"""From the mask that a user gives to the one mask that the loop obeys."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+from keras import ops, tree
+
+from kcells.errors import StructureError
+from kcells.structure import conform, leaves_with_paths, plain
+from kcells.types import Structure, Tensor
+
+__all__ = ["combine", "select"]
+
+
+def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
+    """One `(batch, time)` mask, true where every given mask is true.
+
+    Args:
+        mask: a mask, or a structure like `inputs` of masks and None.
+        inputs: the sequences, for their structure, batch and time.
+        who: the layer, for messages.
+
+    Returns:
+        The combined mask, or None if nothing is masked.
+
+    Raises:
+        StructureError: if the structure or a shape does not fit.
+    """
+    mask = plain(mask)
+    if tree.is_nested(mask):
+        given = [m for _, m in leaves_with_paths(mask, "mask") if m is not None]
+        if not given:
+            return None
+        mask = conform(mask, plain(inputs), "mask", who)
+    masks = [(path, m) for path, m in leaves_with_paths(mask, "mask") if m is not None]
+    sequence = tree.flatten(inputs)[0]
+    for path, leaf in masks:
+        _check_shape(path, leaf, sequence, who)
+    leaves = [ops.cast(leaf, "bool") for _, leaf in masks]
+    return reduce(ops.logical_and, leaves) if leaves else None
+
+
+def _check_shape(path: str, mask: Any, sequence: Any, who: str) -> None:
+    wanted, given = tuple(sequence.shape[:2]), tuple(mask.shape)
+    fits = len(given) == 2 and all(
+        a is None or b is None or a == b for a, b in zip(wanted, given, strict=True)
+    )
+    if not fits:
+        raise StructureError(
+            f"{who}: {path} must have the shape (batch, time) of the inputs.\n"
+            f"  needed:   {wanted}\n"
+            f"  received: {given}\n"
+            "  One mask entry says whether all features of one time step count."
+        )
+
+
+def select(valid: Tensor, new: Structure, old: Structure) -> Structure:
+    """Leaf by leaf, `new` where `valid` is true and `old` where it is not.
+
+    `valid` has the shape of the leading axes of every leaf.
+    """
+
+    def choose(new_leaf: Tensor, old_leaf: Tensor) -> Tensor:
+        missing = len(new_leaf.shape) - len(valid.shape)
+        shape = (*ops.shape(valid), *([1] * missing))
+        return ops.where(ops.reshape(valid, shape), new_leaf, old_leaf)
+
+    return tree.map_structure(choose, new, old)

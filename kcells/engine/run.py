@@ -1,0 +1,189 @@
+"""Runs a cell over time, in the way that a plan says.
+
+All that a path has in common is here, written once:
+
+    x = projected inputs, time first, reversed if go_backwards
+    state, last = initial state, zeros
+    for t in time:
+        output, new = step(x[t], state)
+        if there is a mask:                       # False: this step does not count
+            output = output where mask[t], else zeros or last
+            new    = new    where mask[t], else state
+        state, last = new, output
+        emit output                               # if all outputs are asked for
+
+A backend only turns the crank.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from kcells.cells.protocol import BoundCell
+from kcells.engine import backends
+from kcells.engine.masks import select
+from kcells.engine.plan import Plan
+from kcells.types import Structure, Tensor
+
+__all__ = ["LoopOptions", "execute"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """The options of the layer that the loop obeys.
+
+    Attributes:
+        return_sequences: whether the outputs of all steps are wanted, or the last.
+        go_backwards: whether time runs from the end; outputs come in that order.
+        zero_output_for_mask: whether a masked step gives zeros, or the last output.
+    """
+
+    return_sequences: bool = False
+    go_backwards: bool = False
+    zero_output_for_mask: bool = False
+
+
+def execute(
+    plan: Plan,
+    cell: BoundCell,
+    inputs: Structure,
+    states: Structure,
+    mask: Tensor | None,
+    outputs: Structure,
+    options: LoopOptions,
+    training: bool = False,
+    constants: Structure = None,
+) -> tuple[Structure, Structure]:
+    """Runs `cell` over the sequences.
+
+    Args:
+        plan: the path to take.
+        cell: the built cell.
+        inputs: a structure of `(batch, time, ...)`.
+        states: the initial state, in the structure of `cell.sizes`.
+        mask: `(batch, time)` bool, or None.
+        outputs: specs of the outputs of one step.
+        options: the layer's options.
+        training: passed on to the cell.
+        constants: passed on to the cell.
+
+    Returns:
+        The outputs, `(batch, time, ...)` or those of the last step, and the final
+        states.
+    """
+    first = tree.flatten(inputs)[0]
+    zeros = _zeros(outputs, ops.shape(first)[0])
+    if first.shape[1] == 0:
+        return _nothing(zeros, options), states
+    inputs = tree.map_structure(_swap_batch_and_time, inputs)
+    mask = None if mask is None else _swap_batch_and_time(mask)
+    if options.go_backwards:
+        inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
+        mask = None if mask is None else ops.flip(mask, axis=0)
+    if plan.hoists:
+        inputs = cell.project(inputs, training)
+
+    def cell_step(x: Structure, states: Structure) -> tuple[Structure, Structure]:
+        if plan.hoists:
+            return cell.step(x, states, training)
+        return cell(x, states, training, constants)
+
+    loop = _Loop(cell_step, states, zeros, mask, outputs, options)
+    scan = _unrolled if plan.path == "unrolled" else backends.current().scan
+    carry, ys = scan(
+        loop.step, loop.carry, loop.xs(inputs), emits=loop.emits, variables=_variables(cell)
+    )
+    return loop.result(carry, ys)
+
+
+class _Loop:
+    """The body of the loop, and what goes in and out of it."""
+
+    def __init__(
+        self,
+        cell_step: Any,
+        states: Structure,
+        zeros: Structure,
+        mask: Tensor | None,
+        outputs: Structure,
+        options: LoopOptions,
+    ) -> None:
+        self._cell_step = cell_step
+        self._mask = mask
+        self._zeros = zeros
+        self._outputs = outputs
+        self._options = options
+        repeats = mask is not None and not options.zero_output_for_mask
+        self._keeps_last = repeats or not options.return_sequences
+        self.carry = {"states": states, "last": zeros if self._keeps_last else []}
+        self.emits = outputs if options.return_sequences else []
+
+    def xs(self, inputs: Structure) -> Structure:
+        return {"inputs": inputs, "valid": [] if self._mask is None else self._mask}
+
+    def step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
+        states = carry["states"]
+        output, new_states = self._cell_step(x["inputs"], states)
+        output = _like(output, self._outputs)
+        new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
+        if self._mask is not None:
+            masked = self._zeros if self._options.zero_output_for_mask else carry["last"]
+            output = select(x["valid"], output, masked)
+            new_states = select(x["valid"], new_states, states)
+        last = output if self._keeps_last else []
+        return {"states": new_states, "last": last}, (
+            output if self._options.return_sequences else []
+        )
+
+    def result(self, carry: Structure, ys: Structure) -> tuple[Structure, Structure]:
+        if not self._options.return_sequences:
+            return carry["last"], carry["states"]
+        return tree.map_structure(_swap_batch_and_time, ys), carry["states"]
+
+
+def _unrolled(
+    step: Any, carry: Structure, xs: Structure, *, emits: Structure, variables: Any
+) -> tuple[Structure, Structure]:
+    """The loop written out, with the same contract as `backends.Backend.scan`."""
+    columns = [ops.unstack(leaf, axis=0) for leaf in tree.flatten(xs)]
+    emitted = []
+    for leaves in zip(*columns, strict=True):
+        carry, y = step(carry, tree.pack_sequence_as(xs, list(leaves)))
+        emitted.append(tree.flatten(y))
+    stacked = [ops.stack(rows, axis=0) for rows in zip(*emitted, strict=True)]
+    return carry, tree.pack_sequence_as(emits, stacked)
+
+
+def _variables(cell: BoundCell) -> list[Any]:
+    return list(cell.cell.variables) if isinstance(cell.cell, keras.layers.Layer) else []
+
+
+def _like(output: Structure, specs: Structure) -> Structure:
+    flat = [
+        ops.cast(leaf, spec.dtype)
+        for leaf, spec in zip(tree.flatten(output), tree.flatten(specs), strict=True)
+    ]
+    return tree.pack_sequence_as(specs, flat)
+
+
+def _zeros(specs: Structure, batch: Tensor) -> Structure:
+    return tree.map_structure(
+        lambda spec: ops.zeros((batch, *spec.shape[1:]), dtype=spec.dtype), specs
+    )
+
+
+def _nothing(zeros: Structure, options: LoopOptions) -> Structure:
+    """The outputs of a sequence of length zero."""
+    if not options.return_sequences:
+        return zeros
+    return tree.map_structure(lambda leaf: ops.expand_dims(leaf, 1)[:, :0], zeros)
+
+
+def _swap_batch_and_time(tensor: Tensor) -> Tensor:
+    axes = list(range(len(tensor.shape)))
+    axes[0], axes[1] = 1, 0
+    return ops.transpose(tensor, axes)

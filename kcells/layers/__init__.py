@@ -1,0 +1,1 @@
+"""The layers and the stack of cells that users build models from."""

@@ -1,0 +1,321 @@
+"""`Bidirectional`: a layer forwards and a layer backwards, merged leaf by leaf."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from kcells._keras_private import get_mask
+from kcells.engine.masks import combine
+from kcells.errors import ConfigurationError, StructureError
+from kcells.registry import provenance
+from kcells.structure import child, map_leaves, outline, plain
+from kcells.types import Structure, Tensor
+
+__all__ = ["Bidirectional"]
+
+_MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "concat": lambda forward, backward: ops.concatenate([forward, backward], axis=-1),
+    "sum": lambda forward, backward: forward + backward,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    "mul": lambda forward, backward: forward * backward,
+}
+
+
+@keras.saving.register_keras_serializable(package="kcells")
+class Bidirectional(keras.layers.Bidirectional):
+    """Runs a recurrent layer in both directions of time.
+
+    Args:
+        layer: a recurrent layer, such as `kcells.RNN` or `keras.layers.LSTM`. Its
+            configuration is copied; its weights are not used.
+        merge_mode: how the outputs of both directions become one: `"concat"` (last
+            axis), `"sum"`, `"ave"`, `"mul"`, or None to return both. Or a structure of
+            these, like the outputs or the upper part of them.
+        backward_layer: the layer for the other direction, with `go_backwards` set
+            otherwise; by default a copy of `layer`.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        sequences, mask, training, constants: as the wrapped layer takes them.
+        initial_state: the states of both directions: the list that `states` returns (the
+            forward states, then the backward ones), or a pair of structures.
+
+    Returns:
+        The merged outputs, in the structure of the wrapped layer's. Where `merge_mode` is
+        None, a pair `(forward, backward)`; as a whole, two entries of the result. With
+        `return_state`, the states of the forward layer and of the backward layer follow.
+        At masked steps outputs are zero, as in Keras, if sequences are returned.
+
+    Raises:
+        ConfigurationError: for an unknown `merge_mode`, or layers that do not match.
+        StructureError: if `merge_mode` or `initial_state` have another structure.
+
+    Examples:
+
+    >>> import keras, kcells, numpy as np
+    >>> layer = kcells.Bidirectional(kcells.RNN(keras.layers.GRUCell(4)), merge_mode="sum")
+    >>> layer(np.ones((2, 5, 3), "float32")).shape == (2, 4)
+    True
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        merge_mode: Structure = "concat",
+        weights: Any = None,
+        backward_layer: keras.layers.Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_merge_mode(merge_mode)
+        # The base class knows the plain modes only.
+        super().__init__(layer, "concat", weights, backward_layer, **kwargs)
+        self.merge_mode = merge_mode
+
+    # -- Building and shapes
+
+    def build(
+        self,
+        sequences_shape: Structure,
+        initial_state_shape: Structure = None,
+        constants_shape: Structure = None,
+    ) -> None:
+        for layer in (self.forward_layer, self.backward_layer):
+            if not layer.built:
+                layer.build(sequences_shape)
+        self.built = True
+
+    def compute_output_spec(
+        self,
+        sequences: Structure,
+        initial_state: Structure = None,
+        mask: Structure = None,
+        training: bool | None = None,
+        constants: Structure = None,
+    ) -> Structure:
+        """The shapes and dtypes of what `call` would return."""
+        arguments = self._arguments(sequences, initial_state, mask, training, constants)
+        forward, backward = (
+            layer.compute_output_spec(sequences, **given)
+            for layer, given in zip(self._layers_in_order, arguments, strict=True)
+        )
+        return self._merged(forward, backward, _merge_specs)
+
+    def compute_output_shape(
+        self,
+        sequences_shape: Structure,
+        initial_state_shape: Structure = None,
+        constants_shape: Structure = None,
+    ) -> Structure:
+        """The shapes of what `call` would return."""
+        forward, backward = (
+            _shapes_to_specs(layer.compute_output_shape(sequences_shape))
+            for layer in self._layers_in_order
+        )
+        merged = self._merged(forward, backward, _merge_specs)
+        return tree.map_structure(lambda spec: tuple(spec.shape), merged)
+
+    def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
+        """The mask of the outputs, in the structure of what `call` returns."""
+        sequences = plain(sequences)
+        mask = combine(previous_mask, sequences, self.name)
+        kept = mask if self.return_sequences else None
+        specs = self.compute_output_spec(sequences)
+        if not self.return_state:
+            return tree.map_structure(lambda _: kept, specs)
+        outputs = 2 if self.merge_mode is None else 1
+        return tuple(
+            tree.map_structure(lambda _, m=kept if k < outputs else None: m, entry)
+            for k, entry in enumerate(specs)
+        )
+
+    # -- Calling
+
+    def call(
+        self,
+        sequences: Structure,
+        initial_state: Structure = None,
+        mask: Structure = None,
+        training: bool | None = None,
+        constants: Structure = None,
+    ) -> Structure:
+        if mask is None:
+            mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), sequences), sequences, "")
+        arguments = self._arguments(sequences, initial_state, mask, training, constants)
+        forward, backward = (
+            layer(sequences, **given)
+            for layer, given in zip(self._layers_in_order, arguments, strict=True)
+        )
+        if self.return_sequences:
+            # Back into the order of the forward layer.
+            backward = self._map_outputs(lambda leaf: ops.flip(leaf, axis=1), backward)
+
+        def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
+            return _MERGES[mode](self._cast(a), self._cast(b))
+
+        return self._merged(forward, backward, merge)
+
+    def _arguments(
+        self,
+        sequences: Structure,
+        initial_state: Structure,
+        mask: Structure,
+        training: bool | None,
+        constants: Structure,
+    ) -> list[dict[str, Any]]:
+        """The call arguments of the forward and of the backward layer."""
+        pairs = (None, None) if initial_state is None else self._split_states(initial_state)
+        shared: dict[str, Any] = {"mask": mask, "training": training}
+        if constants is not None:
+            shared["constants"] = constants
+        return [{"initial_state": state, **shared} for state in pairs]
+
+    @property
+    def _layers_in_order(self) -> tuple[Any, Any]:
+        return self.forward_layer, self.backward_layer
+
+    def _cast(self, leaf: Tensor) -> Tensor:
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+        return ops.cast(leaf, self.compute_dtype) if keras.backend.is_float_dtype(dtype) else leaf
+
+    def _map_outputs(self, function: Callable[[Tensor], Tensor], result: Structure) -> Structure:
+        if not self.return_state:
+            return tree.map_structure(function, result)
+        return (tree.map_structure(function, result[0]), *result[1:])
+
+    def _merged(
+        self, forward: Structure, backward: Structure, merge: Callable[..., Any]
+    ) -> Structure:
+        """Both results in one, as `return_state` and `merge_mode` say."""
+        states: tuple[Structure, ...] = ()
+        if self.return_state:
+            states = (*forward[1:], *backward[1:])
+            forward, backward = forward[0], backward[0]
+        if self.merge_mode is None:
+            return (forward, backward, *states)
+        output = _merge(plain(self.merge_mode), forward, backward, merge, "merge_mode", self.name)
+        return (output, *states) if self.return_state else output
+
+    # -- States
+
+    @property
+    def states(self) -> tuple[Structure, ...] | None:
+        """What both layers remember: the forward states, then the backward ones."""
+        forward, backward = self.forward_layer.states, self.backward_layer.states
+        if forward is None or backward is None:
+            return None
+        if isinstance(forward, (list, tuple)):
+            return (*forward, *backward)
+        return (forward, backward)
+
+    def reset_state(self, states: Structure = None) -> None:
+        """Sets what both layers remember.
+
+        Args:
+            states: as for `initial_state`; left out, the initial states of the cells.
+
+        Raises:
+            ConfigurationError: if the layer is not stateful.
+        """
+        if not self.stateful:
+            raise ConfigurationError(
+                f'Bidirectional (layer "{self.name}"): reset_state needs a stateful layer.'
+                " Pass stateful=True to the wrapped layer."
+            )
+        if states is None:
+            for layer in self._layers_in_order:
+                layer.reset_state()
+            return
+        for layer, state in zip(self._layers_in_order, self._split_states(states), strict=True):
+            layer.reset_state(state)
+
+    def reset_states(self, states: Structure = None) -> None:
+        """Another name of `reset_state`, as in Keras."""
+        self.reset_state(states)
+
+    def _split_states(self, states: Structure) -> tuple[Structure, Structure]:
+        """The states of the forward and of the backward layer."""
+        size = plain(self.forward_layer.state_size)
+        count = len(size) if isinstance(size, (list, tuple)) else 1
+        states = plain(states)
+        if isinstance(states, (list, tuple)):
+            if len(states) == 2 * count:
+                halves = states[:count], states[count:]
+                is_dict = isinstance(size, Mapping)
+                return (halves[0][0], halves[1][0]) if is_dict else halves
+            if len(states) == 2:
+                return states[0], states[1]
+        raise StructureError(
+            f'Bidirectional (layer "{self.name}"): initial_state must hold the states of both'
+            " directions.\n"
+            f"  needed:   a list of {2 * count} (forward, then backward), or a pair of"
+            f" structures like {size!r}\n"
+            f"  received: {outline(states)}"
+        )
+
+    # -- Saving
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Bidirectional:
+        """The layer of a configuration; loads the plugins that its cells come from."""
+        provenance.ensure_loaded(config)
+        return super().from_config(copy.deepcopy(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
+
+
+def _check_merge_mode(merge_mode: Structure) -> None:
+    def check(mode: Any, path: str) -> None:
+        if mode is not None and mode not in _MERGES:
+            known = ", ".join(f'"{name}"' for name in _MERGES)
+            raise ConfigurationError(
+                f"Bidirectional: {path} is {mode!r}. Choose one of {known}, None, or a structure"
+                " of these like the outputs."
+            )
+
+    map_leaves(check, plain(merge_mode), "merge_mode")
+
+
+def _merge(
+    mode: Structure, forward: Any, backward: Any, merge: Any, path: str, who: str
+) -> Structure:
+    """Merges leaf by leaf; a mode for a container goes for all that is in it."""
+    if isinstance(forward, (dict, list, tuple)):
+        keys = list(forward) if isinstance(forward, dict) else range(len(forward))
+        if isinstance(mode, (dict, list, tuple)):
+            modes = dict(mode) if isinstance(mode, dict) else dict(enumerate(mode))
+            if set(modes) != set(keys):
+                raise StructureError(
+                    f'Bidirectional (layer "{who}"): {path} does not fit the outputs.\n'
+                    f"  outputs:    {outline(forward)}\n"
+                    f"  merge_mode: {mode!r}"
+                )
+        else:
+            modes = dict.fromkeys(keys, mode)
+        merged = [
+            _merge(modes[key], forward[key], backward[key], merge, child(path, key), who)
+            for key in keys
+        ]
+        if isinstance(forward, dict):
+            return dict(zip(keys, merged, strict=True))
+        if hasattr(forward, "_fields"):
+            return type(forward)(*merged)
+        return type(forward)(merged)
+    if isinstance(mode, (dict, list, tuple)):
+        raise StructureError(
+            f'Bidirectional (layer "{who}"): {path} is {mode!r}, and there is one tensor.'
+        )
+    return (forward, backward) if mode is None else merge(mode, forward, backward)
+
+
+def _merge_specs(mode: str, forward: Any, backward: Any) -> keras.KerasTensor:
+    shape = tuple(forward.shape)
+    if mode == "concat":
+        shape = (*shape[:-1], shape[-1] + backward.shape[-1])
+    return keras.KerasTensor(shape, dtype=forward.dtype)
+
+
+def _shapes_to_specs(shapes: Structure) -> Structure:
+    return tree.map_shape_structure(lambda shape: keras.KerasTensor(tuple(shape)), shapes)

@@ -1,0 +1,166 @@
+"""`StackedCells`: cells on top of each other, used as one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import tree
+
+from kcells.cells.inference import infer_step
+from kcells.cells.protocol import BoundCell
+from kcells.errors import CellError
+from kcells.registry import provenance
+from kcells.structure import Size, map_leaves, shape_leaves
+from kcells.types import Structure, Tensor
+
+__all__ = ["StackedCells"]
+
+
+@keras.saving.register_keras_serializable(package="kcells")
+class StackedCells(keras.layers.StackedRNNCells):
+    """Cells on top of each other: each gets the outputs of the one below.
+
+    What goes from cell to cell may be any structure. The state is a list with the state
+    of every cell: a tensor where the cell's `state_size` is one shape, else a structure.
+
+    Args:
+        cells: the cells, the one that sees the inputs first.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: a structure of `(batch, ...)`, as the first cell takes it.
+        states: a list of the cells' states.
+        training: passed to every cell that takes it.
+        constants: passed to every cell that takes it.
+
+    Returns:
+        The outputs of the last cell, and the list of the new states.
+
+    Raises:
+        CellError: if there are no cells, or one of them is no cell.
+
+    Examples:
+
+    >>> import keras, kcells, numpy as np
+    >>> cells = kcells.StackedCells([keras.layers.GRUCell(4), keras.layers.LSTMCell(3)])
+    >>> cells.state_size
+    [4, [3, 3]]
+    >>> kcells.RNN(cells)(np.ones((2, 5, 6), "float32")).shape == (2, 3)
+    True
+    """
+
+    def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
+        super(keras.layers.StackedRNNCells, self).__init__(**kwargs)
+        if not isinstance(cells, (list, tuple)) or not cells:
+            raise CellError(f"StackedCells needs a list of at least one cell; received {cells!r}.")
+        self._bounds = tuple(BoundCell(cell, owner=self) for cell in cells)
+        self.cells = list(cells)
+        self._outputs: Any = None
+
+    @property
+    def state_size(self) -> list[Any]:
+        """One entry a cell: its `state_size`."""
+        return [_spelled_out(bound.declared_sizes) for bound in self._bounds]
+
+    @property
+    def output_size(self) -> Any:
+        """The `output_size` of the last cell; None if it declares none and is not built."""
+        return getattr(self.cells[-1], "output_size", None)
+
+    @property
+    def splits_step(self) -> bool:
+        """Whether the first cell's input side can be computed ahead."""
+        return self._bounds[0].hoists
+
+    def get_initial_state(self, batch_size: Tensor | None = None) -> list[Structure]:
+        """The initial states of all cells."""
+        return [
+            _outer(bound, bound.initial_state(1 if batch_size is None else batch_size))
+            for bound in self._bounds
+        ]
+
+    def build(self, input_shape: Structure) -> None:
+        """Builds each cell for what the one below gives."""
+        specs = map_leaves(
+            lambda s, _: keras.KerasTensor(s.shape, dtype=self.compute_dtype),
+            shape_leaves(input_shape),
+        )
+        for bound in self._bounds:
+            bound.build(map_leaves(lambda s, _: tuple(s.shape), specs))
+            specs, _ = infer_step(bound, specs)
+            if isinstance(bound.cell, keras.layers.Layer):
+                bound.cell.built = True
+        self.built = True
+
+    def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
+        """The input side of the first cell; see `Cell.project_inputs`."""
+        return self._bounds[0].project(inputs, training)
+
+    def step(
+        self, projected: Structure, states: Sequence[Structure], training: bool = False
+    ) -> tuple[Structure, list[Structure]]:
+        """The rest of the first cell's step, and the other cells; see `Cell.step`."""
+        first = self._bounds[0]
+        outputs, state = first.step(projected, _inner(first, states[0]), training)
+        return self._upper(outputs, [_outer(first, state)], states, training, None)
+
+    def call(
+        self,
+        inputs: Structure,
+        states: Sequence[Structure],
+        training: bool = False,
+        constants: Structure = None,
+    ) -> tuple[Structure, list[Structure]]:
+        first = self._bounds[0]
+        outputs, state = first(inputs, _inner(first, states[0]), training, constants)
+        return self._upper(outputs, [_outer(first, state)], states, training, constants)
+
+    def _upper(
+        self,
+        outputs: Structure,
+        new_states: list[Structure],
+        states: Sequence[Structure],
+        training: bool,
+        constants: Structure,
+    ) -> tuple[Structure, list[Structure]]:
+        for bound, state in zip(self._bounds[1:], states[1:], strict=True):
+            inner = _inner(bound, state)
+            if bound.hoists and constants is None:
+                projected = bound.project(outputs, training)
+                outputs, new_state = bound.step(projected, inner, training)
+            else:
+                outputs, new_state = bound(outputs, inner, training, constants)
+            new_states.append(_outer(bound, new_state))
+        return outputs, new_states
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StackedCells:
+        """The stack of a configuration; loads the plugins that its cells come from."""
+        provenance.ensure_loaded(config)
+        return super().from_config(dict(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
+
+
+def _inner(bound: BoundCell, state: Structure) -> Structure:
+    """A cell's state as the cell takes it."""
+    return [state] if bound.single_state and not tree.is_nested(state) else state
+
+
+def _outer(bound: BoundCell, state: Structure) -> Structure:
+    """A cell's state as an entry of the stack's state."""
+    return state[0] if bound.single_state else state
+
+
+def _spelled_out(sizes: Structure) -> Structure:
+    """Sizes in a form that means the same inside a structure as it does outside.
+
+    A cell's `(4, 4)` means two states; inside a list it would mean one of shape (4, 4).
+    """
+    if isinstance(sizes, Size):
+        return sizes.dims[0] if len(sizes.dims) == 1 else sizes.dims
+    if isinstance(sizes, dict):
+        return {key: _spelled_out(value) for key, value in sizes.items()}
+    if hasattr(sizes, "_fields"):
+        return type(sizes)(*map(_spelled_out, sizes))
+    return [_spelled_out(value) for value in sizes]

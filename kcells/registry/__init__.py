@@ -1,0 +1,195 @@
+"""Discovery, look-up, conflicts and trust of cell plugins.
+
+    entry points --metadata--> CellInfo --trust--> visible --names--> one --loading--> class
+
+Everything up to the last arrow works on metadata alone. In-process registrations
+(`register`) join the declarations in the middle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kcells.errors import RegistrationError, UnknownCellError
+from kcells.registry import loading, metadata, names, trust
+from kcells.registry.info import SESSION, CellInfo
+from kcells.registry.metadata import GROUP
+
+__all__ = [
+    "GROUP",
+    "CellInfo",
+    "declaration_of",
+    "describe",
+    "hidden_cells",
+    "list_cells",
+    "load",
+    "refresh",
+    "register",
+    "unregister",
+]
+
+_lock = threading.Lock()
+_session: dict[str, type[Any]] = {}
+
+
+def _session_infos() -> tuple[CellInfo, ...]:
+    with _lock:
+        return tuple(
+            CellInfo(name, SESSION, "", f"{cls.__module__}:{cls.__qualname__}")
+            for name, cls in sorted(_session.items())
+        )
+
+
+def _visible_and_hidden() -> tuple[tuple[CellInfo, ...], tuple[CellInfo, ...]]:
+    visible, hidden = trust.split_by_trust(metadata.declared_cells())
+    return visible + _session_infos(), hidden
+
+
+def list_cells() -> list[CellInfo]:
+    """Lists every cell that can be asked for by name.
+
+    Reads metadata only: no plugin is imported.
+
+    Returns:
+        The declarations, sorted by id and distribution.
+
+    Examples:
+
+    >>> import kcells
+    >>> [info.id for info in kcells.list_cells() if info.distribution == "kcells"]
+    ['gru', 'lstm', 'simple_rnn']
+    """
+    return sorted(_visible_and_hidden()[0])
+
+
+def hidden_cells() -> list[CellInfo]:
+    """The declarations that `KCELLS_PLUGINS` rules out."""
+    return sorted(_visible_and_hidden()[1])
+
+
+def describe(name: str) -> CellInfo:
+    """Tells what is known of one cell, from metadata alone.
+
+    Args:
+        name: an id (`"lstm"`) or a qualified id (`"kcells:lstm"`).
+
+    Raises:
+        UnknownCellError: if no visible distribution declares it.
+        AmbiguousCellError: if more than one does.
+
+    Examples:
+
+    >>> import kcells
+    >>> kcells.describe("lstm").qualified_id
+    'kcells:lstm'
+    """
+    visible, hidden = _visible_and_hidden()
+    return names.resolve(name, visible, hidden)
+
+
+def load(name: str) -> type[Any]:
+    """The class of the cell `name`; its plugin is imported now, if it was not before.
+
+    Raises:
+        UnknownCellError, AmbiguousCellError: see `describe`.
+        PluginLoadError: if the plugin does not load.
+    """
+    info = describe(name)
+    if info.distribution == SESSION:
+        with _lock:
+            return _session[info.id]
+    return loading.load(info)
+
+
+def register(name: str, cls: type[Any] | None = None) -> Any:
+    """Gives a cell class a name in this process, for notebooks and tests.
+
+    Registering the name again replaces the class, so that a notebook cell can be run
+    twice. For a name that lasts, publish a plugin.
+
+    Args:
+        name: the id; letters, digits, `_` and `-`.
+        cls: the class; left out, `register` is a decorator.
+
+    Returns:
+        The class.
+
+    Raises:
+        RegistrationError: if the name is no identifier, is taken by an installed
+            distribution, or if `cls` is no cell class.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> @kcells.register("my_gru")
+    ... class MyGRUCell(keras.layers.GRUCell):
+    ...     pass
+    >>> kcells.cell("my_gru", 8).units
+    8
+    >>> kcells.unregister("my_gru")
+    """
+    if cls is None:
+        return _decorator(name)
+    if not isinstance(name, str) or not name.replace("_", "a").replace("-", "a").isalnum():
+        raise RegistrationError(
+            f"{name!r} cannot be a cell's name: use letters, digits, _ and - only."
+        )
+    reason = loading.check_cell_class(cls)
+    if reason is not None:
+        raise RegistrationError(f'cannot register {cls!r} as "{name}": {reason}.')
+    taken = [info for info in trust.split_by_trust(metadata.declared_cells())[0] if info.id == name]
+    if taken:
+        raise RegistrationError(
+            f'cannot register {cls.__name__} as "{name}": {taken[0].source} declares this name.\n'
+            "  Choose another name."
+        )
+    with _lock:
+        _session[name] = cls
+    return cls
+
+
+def _decorator(name: str) -> Callable[[type[Any]], type[Any]]:
+    def decorate(cls: type[Any]) -> type[Any]:
+        register(name, cls)
+        return cls
+
+    return decorate
+
+
+def unregister(name: str) -> None:
+    """Takes back `register`.
+
+    Raises:
+        UnknownCellError: if the name was not registered in this process.
+    """
+    with _lock:
+        if name not in _session:
+            known = ", ".join(f'"{key}"' for key in sorted(_session)) or "none"
+            raise UnknownCellError(
+                f'no cell "{name}" was registered in this process. Registered: {known}.'
+            )
+        del _session[name]
+
+
+def declaration_of(distribution: str, class_name: str) -> tuple[list[CellInfo], bool]:
+    """The declarations by which `distribution` could provide the class `class_name`.
+
+    For loading saved models: a file names a distribution and a class, and only what
+    an installed entry point declares may be imported for it.
+
+    Returns:
+        The visible declarations of the distribution, those of that very class first,
+        and whether the distribution is there but hidden by `KCELLS_PLUGINS`.
+    """
+    visible, hidden = _visible_and_hidden()
+    of_distribution = [info for info in visible if info.distribution == distribution]
+    of_distribution.sort(key=lambda info: info.class_name != class_name)
+    return of_distribution, any(info.distribution == distribution for info in hidden)
+
+
+def refresh() -> None:
+    """Reads the metadata again at the next look-up, and retries plugins that failed."""
+    metadata.refresh()
+    loading.forget_failures()

@@ -1,0 +1,50 @@
+"""What is known of a declared cell before any of its code is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["BUILTIN_DISTRIBUTION", "SESSION", "CellInfo"]
+
+BUILTIN_DISTRIBUTION = "kcells"
+"""The distribution whose cells own their bare names."""
+
+SESSION = "session"
+"""Stands for a distribution in the ids of cells registered in this process."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class CellInfo:
+    """A declaration of a cell.
+
+    Attributes:
+        id: the bare name, `"mlstm"`.
+        distribution: the normalized name of the distribution that declares it, or
+            `"session"` for `kcells.register`.
+        version: the distribution's version; empty for `"session"`.
+        target: where the class is, `"package.module:Class"`.
+        summary: the distribution's one-line description.
+        requires: the distribution's requirements on kcells, such as `"kcells<1,>=0.1"`.
+    """
+
+    id: str
+    distribution: str
+    version: str
+    target: str
+    summary: str = ""
+    requires: tuple[str, ...] = ()
+
+    @property
+    def qualified_id(self) -> str:
+        """The id that is never ambiguous, `"kcells-plugin-mlstm:mlstm"`."""
+        return f"{self.distribution}:{self.id}"
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class without its module."""
+        return self.target.partition(":")[2]
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, as messages show them."""
+        return f"{self.distribution} {self.version}".rstrip()

@@ -1,0 +1,95 @@
+"""From a name to one declaration, or to an error that says what would have worked."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from packaging.utils import canonicalize_name
+
+from kcells.errors import AmbiguousCellError, UnknownCellError, table
+from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
+from kcells.registry.metadata import GROUP
+from kcells.registry.trust import VARIABLE
+
+__all__ = ["resolve"]
+
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
+
+
+def resolve(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo] = ()) -> CellInfo:
+    """Finds the one declaration that `name` means.
+
+    Args:
+        name: an id (`"mlstm"`) or a qualified id (`"kcells-plugin-mlstm:mlstm"`).
+        infos: the declarations to choose from.
+        hidden: declarations that trust has ruled out, for the message.
+
+    Raises:
+        UnknownCellError: with the nearest names.
+        AmbiguousCellError: with the qualified ids.
+    """
+    found = _matching(name, infos)
+    owned = [info for info in found if info.distribution == BUILTIN_DISTRIBUTION]
+    if owned:
+        return owned[0]
+    if len(found) > 1:
+        raise _ambiguous(name, found)
+    if not found:
+        raise _unknown(name, infos, hidden)
+    return found[0]
+
+
+def _matching(name: str, infos: Sequence[CellInfo]) -> list[CellInfo]:
+    distribution, colon, cell_id = name.rpartition(":")
+    if not colon:
+        return [info for info in infos if info.id == name]
+    wanted = canonicalize_name(distribution)
+    return [info for info in infos if info.id == cell_id and info.distribution == wanted]
+
+
+def _ambiguous(name: str, found: Sequence[CellInfo]) -> AmbiguousCellError:
+    rows = [(f'"{info.qualified_id}"', f"{info.source}", info.target) for info in found]
+    return AmbiguousCellError(
+        f'{len(found)} declarations of a cell "{name}".\n{table(rows)}\n'
+        "  Say which one you mean by its qualified id, the first column."
+    )
+
+
+def _unknown(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo]) -> UnknownCellError:
+    lines = [f'no installed plugin declares a cell "{name}".']
+    near = _nearest(name, infos)
+    if near:
+        lines.append("  Nearest: " + ", ".join(f'"{i.id}" ({i.source})' for i in near) + ".")
+    distributions = {info.distribution for info in infos}
+    lines.append(
+        f'  Searched: entry-point group "{GROUP}",'
+        f" {_count(len(distributions), 'distribution')}, {_count(len(infos), 'cell')}."
+    )
+    hiding = sorted({info.distribution for info in hidden})
+    if hiding:
+        lines.append(f"  Hidden by {VARIABLE}: {', '.join(hiding)}.")
+    if _matching(name, hidden):
+        lines.append(f"  One of these declares it. To use it, add its name to {VARIABLE}.")
+    elif not near and _PLAIN_NAME.match(name):
+        # Only where nothing is near: a typo must not recommend an unknown package.
+        package = canonicalize_name(f"kcells-plugin-{name}")
+        lines.append(
+            "  If a plugin of the conventional name exists, this installs it:"
+            f" pip install {package}"
+        )
+    return UnknownCellError("\n".join(lines))
+
+
+def _nearest(name: str, infos: Sequence[CellInfo]) -> list[CellInfo]:
+    by_name: dict[str, CellInfo] = {}
+    for info in infos:
+        by_name.setdefault(info.id, info)
+        by_name.setdefault(info.qualified_id, info)
+    matches = difflib.get_close_matches(name, by_name, n=3, cutoff=0.6)
+    return list(dict.fromkeys(by_name[match] for match in matches))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,1 @@
+"""Layer-normalized recurrent cells for kcells."""

@@ -1,0 +1,1 @@
+"""Multiplicative recurrent cells for kcells."""

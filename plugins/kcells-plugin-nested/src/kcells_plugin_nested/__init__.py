@@ -1,0 +1,1 @@
+"""Recurrent cells for nested inputs for kcells."""
