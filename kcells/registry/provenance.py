@@ -118,7 +118,8 @@ def _missing(
             f" pip install {_pinned(distribution, version)}"
         )
     return MissingPluginError(
-        f"{asked}, which is not installed.\n  Install it: pip install {_pinned(distribution, version)}"
+        f"{asked}, which is not installed.\n"
+        f"  Install it: pip install {_pinned(distribution, version)}"
     )
 
 
