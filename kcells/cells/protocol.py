@@ -159,12 +159,56 @@ class BoundCell:
         return self.cell.project_inputs(inputs, training=training) if self.hoists else inputs
 
     def step(
-        self, projected: Structure, states: Structure, training: bool, constants: Structure = None
+        self, projected: Structure, states: Structure, training: bool
     ) -> tuple[Structure, Structure]:
-        """The rest of a step, from what `project` gave."""
-        if not self.hoists:
-            return self(projected, states, training, constants)
+        """The rest of a step, from what `project` gave; only if the cell `hoists`."""
         return self._result(self.cell.step(projected, states, training=training))
+
+    # -- As a part of another cell, whose state has an entry for each of its cells
+
+    @property
+    def entry_size(self) -> Any:
+        """The `state_size` in a form that means the same inside a structure.
+
+        A cell's `(4, 4)` means two states; inside a list it would mean one of shape (4, 4).
+        """
+        return _spelled_out(self.declared_sizes)
+
+    def initial_entry(self, batch_size: Tensor | None) -> Structure:
+        """The initial state, as an entry."""
+        return self._as_entry(self.initial_state(1 if batch_size is None else batch_size))
+
+    def step_entry(
+        self,
+        inputs: Structure,
+        entry: Structure,
+        training: bool,
+        constants: Structure = None,
+        *,
+        projected: bool = False,
+    ) -> tuple[Structure, Structure]:
+        """One step as a part of another cell.
+
+        Args:
+            inputs: the inputs, or what `project` made of them.
+            entry: this cell's entry in the state of the cell around it.
+            training: passed on.
+            constants: passed on.
+            projected: which of the two `inputs` is.
+
+        Returns:
+            The outputs and the new entry.
+        """
+        states = [entry] if self.single_state and not tree.is_nested(entry) else entry
+        if self.hoists and constants is None:
+            inputs = inputs if projected else self.project(inputs, training)
+            outputs, new_states = self.step(inputs, states, training)
+        else:
+            outputs, new_states = self(inputs, states, training, constants)
+        return outputs, self._as_entry(new_states)
+
+    def _as_entry(self, states: Structure) -> Structure:
+        return states[0] if self.single_state else states
 
     def _result(self, result: Any) -> tuple[Structure, Structure]:
         if not isinstance(result, (tuple, list)) or len(result) != 2:
@@ -174,3 +218,13 @@ class BoundCell:
             )
         outputs, new_states = result
         return outputs, self.conform_states(new_states, f"the new states of {self.name}")
+
+
+def _spelled_out(sizes: Structure) -> Any:
+    if isinstance(sizes, Size):
+        return sizes.dims[0] if len(sizes.dims) == 1 else sizes.dims
+    if isinstance(sizes, dict):
+        return {key: _spelled_out(value) for key, value in sizes.items()}
+    if hasattr(sizes, "_fields"):
+        return type(sizes)(*map(_spelled_out, sizes))
+    return [_spelled_out(value) for value in sizes]

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import tree
 
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.errors import CellError
 from kcells.registry import provenance
-from kcells.structure import Size, map_leaves, shape_leaves
+from kcells.structure import map_leaves, shape_leaves
 from kcells.types import Structure, Tensor
 
 __all__ = ["StackedCells"]
@@ -62,7 +61,7 @@ class StackedCells(keras.layers.StackedRNNCells):
     @property
     def state_size(self) -> list[Any]:
         """One entry a cell: its `state_size`."""
-        return [_spelled_out(bound.declared_sizes) for bound in self._bounds]
+        return [bound.entry_size for bound in self._bounds]
 
     @property
     def output_size(self) -> Any:
@@ -76,10 +75,7 @@ class StackedCells(keras.layers.StackedRNNCells):
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> list[Structure]:
         """The initial states of all cells."""
-        return [
-            _outer(bound, bound.initial_state(1 if batch_size is None else batch_size))
-            for bound in self._bounds
-        ]
+        return [bound.initial_entry(batch_size) for bound in self._bounds]
 
     def build(self, input_shape: Structure) -> None:
         """Builds each cell for what the one below gives."""
@@ -102,9 +98,7 @@ class StackedCells(keras.layers.StackedRNNCells):
         self, projected: Structure, states: Sequence[Structure], training: bool = False
     ) -> tuple[Structure, list[Structure]]:
         """The rest of the first cell's step, and the other cells; see `Cell.step`."""
-        first = self._bounds[0]
-        outputs, state = first.step(projected, _inner(first, states[0]), training)
-        return self._upper(outputs, [_outer(first, state)], states, training, None)
+        return self._run(projected, states, training, None, projected=True)
 
     def call(
         self,
@@ -113,26 +107,24 @@ class StackedCells(keras.layers.StackedRNNCells):
         training: bool = False,
         constants: Structure = None,
     ) -> tuple[Structure, list[Structure]]:
-        first = self._bounds[0]
-        outputs, state = first(inputs, _inner(first, states[0]), training, constants)
-        return self._upper(outputs, [_outer(first, state)], states, training, constants)
+        return self._run(inputs, states, training, constants, projected=False)
 
-    def _upper(
+    def _run(
         self,
         outputs: Structure,
-        new_states: list[Structure],
         states: Sequence[Structure],
         training: bool,
         constants: Structure,
+        *,
+        projected: bool,
     ) -> tuple[Structure, list[Structure]]:
-        for bound, state in zip(self._bounds[1:], states[1:], strict=True):
-            inner = _inner(bound, state)
-            if bound.hoists and constants is None:
-                projected = bound.project(outputs, training)
-                outputs, new_state = bound.step(projected, inner, training)
-            else:
-                outputs, new_state = bound(outputs, inner, training, constants)
-            new_states.append(_outer(bound, new_state))
+        new_states = []
+        for bound, entry in zip(self._bounds, states, strict=True):
+            outputs, new_entry = bound.step_entry(
+                outputs, entry, training, constants, projected=projected
+            )
+            projected = False
+            new_states.append(new_entry)
         return outputs, new_states
 
     @classmethod
@@ -140,27 +132,3 @@ class StackedCells(keras.layers.StackedRNNCells):
         """The stack of a configuration; loads the plugins that its cells come from."""
         provenance.ensure_loaded(config)
         return super().from_config(dict(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
-
-
-def _inner(bound: BoundCell, state: Structure) -> Structure:
-    """A cell's state as the cell takes it."""
-    return [state] if bound.single_state and not tree.is_nested(state) else state
-
-
-def _outer(bound: BoundCell, state: Structure) -> Structure:
-    """A cell's state as an entry of the stack's state."""
-    return state[0] if bound.single_state else state
-
-
-def _spelled_out(sizes: Structure) -> Structure:
-    """Sizes in a form that means the same inside a structure as it does outside.
-
-    A cell's `(4, 4)` means two states; inside a list it would mean one of shape (4, 4).
-    """
-    if isinstance(sizes, Size):
-        return sizes.dims[0] if len(sizes.dims) == 1 else sizes.dims
-    if isinstance(sizes, dict):
-        return {key: _spelled_out(value) for key, value in sizes.items()}
-    if hasattr(sizes, "_fields"):
-        return type(sizes)(*map(_spelled_out, sizes))
-    return [_spelled_out(value) for value in sizes]
