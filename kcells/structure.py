@@ -223,7 +223,7 @@ def size_structure(declared: Any, root: str, who: str) -> Any:
     def walk(value: Any, path: str, top: bool) -> Any:
         if isinstance(value, Size):
             return value
-        if _is_dim(value) or hasattr(value, "__index__"):
+        if hasattr(value, "__index__") and not isinstance(value, bool):
             return size((int(value),), path, value)
         if _is_tensor_shape(value):
             return size(value.as_list() if value.rank is not None else (None,), path, value)
@@ -231,7 +231,7 @@ def size_structure(declared: Any, root: str, who: str) -> Any:
         if is_shape and all(_is_dim(dim) or dim is None for dim in value):
             return size(value, path, value)
         entries = _entries(value)
-        if entries is None or isinstance(value, bool):
+        if entries is None:
             raise fail(path, value)
         return _rebuild(value, [walk(member, child(path, key), False) for key, member in entries])
 

@@ -199,7 +199,7 @@ class BoundCell:
         Returns:
             The outputs and the new entry.
         """
-        states = [entry] if self.single_state and not tree.is_nested(entry) else entry
+        states = self.conform_states(entry, "states")
         if self.hoists and constants is None:
             inputs = inputs if projected else self.project(inputs, training)
             outputs, new_states = self.step(inputs, states, training)
