@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import kcells
 import keras
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kcells.structure import conform, leaves_with_paths, plain, size_structure
 from keras import ops, tree
+
+import kcells
+from kcells.structure import conform, leaves_with_paths, plain, size_structure
 
 BATCH, TIME = 2, 3
 

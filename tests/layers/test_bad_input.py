@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import kcells
 import keras
 import numpy as np
 import pytest
+
+import kcells
 from kcells.errors import CellError, ConfigurationError, KCellsError, StructureError
 
 

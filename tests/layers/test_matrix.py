@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import kcells
 import keras
 import numpy as np
 import pytest
 from mixing_cell import LAYOUTS, MixingCell, numpy_step, pack, random_inputs, random_states
 from numpy_loop import flat, run
+
+import kcells
 
 BATCH, TIME = 4, 5
 
