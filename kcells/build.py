@@ -30,7 +30,7 @@ _SHARED = frozenset({"dtype"})
 """Arguments that go to the layer and to the cell."""
 
 
-def cell(name: Any, *args: Any, **kwargs: Any) -> Any:
+def cell(name: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Makes a bare cell.
 
     Args:
@@ -72,7 +72,7 @@ def cell(name: Any, *args: Any, **kwargs: Any) -> Any:
     return name
 
 
-def build(name: Any, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) -> Any:
+def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) -> Any:
     """Makes a recurrent layer around a cell.
 
     Keyword arguments that the layer takes (`return_sequences`, `return_state`,

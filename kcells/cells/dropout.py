@@ -116,15 +116,22 @@ class VariationalDropout(keras.layers.Layer):
 @contextlib.contextmanager
 def sequence_masks(cell: Any, batch_size: Tensor, training: bool) -> Iterator[None]:
     """Draws every dropout mask in `cell` on entry, and forgets them on exit."""
-    parts = [part for part in sublayers(cell) if _drops(part)]
     try:
-        if training:
-            for part in parts:
-                _draw(part, batch_size)
+        for part in _parts_that_drop(cell):
+            _draw(part, batch_size, training)
         yield
     finally:
-        for part in parts:
-            _forget(part)
+        forget_masks(cell)
+
+
+def forget_masks(cell: Any) -> None:
+    """Forgets every dropout mask in `cell`."""
+    for part in _parts_that_drop(cell):
+        _forget(part)
+
+
+def _parts_that_drop(cell: Any) -> Iterator[Any]:
+    return (part for part in sublayers(cell) if _drops(part))
 
 
 def _drops(part: Any) -> bool:
@@ -133,11 +140,13 @@ def _drops(part: Any) -> bool:
     return hasattr(part, "get_dropout_mask") and bool(part.dropout or part.recurrent_dropout)
 
 
-def _draw(part: Any, batch_size: Tensor) -> None:
+def _draw(part: Any, batch_size: Tensor, training: bool) -> None:
     if isinstance(part, VariationalDropout):
-        part.draw(batch_size)
+        if training:
+            part.draw(batch_size)
         return
-    # One of Keras' cells: it takes the shape of its masks from a tensor.
+    # One of Keras' cells. It takes the shape of its masks from a tensor, and some ask for
+    # a mask in inference too, which must not be drawn inside of the loop.
     (features,) = part.get_build_config()["input_shape"][1:]
     first_state = tree.flatten(size_structure(part.state_size, "state_size", part.name))[0]
     part.get_dropout_mask(ops.zeros((batch_size, features), dtype=part.compute_dtype))

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from kcells.cells.dropout import forget_masks
 from kcells.cells.protocol import BoundCell
 from kcells.errors import StructureError
 from kcells.structure import Size, map_leaves, outline, plain, size_structure
@@ -72,7 +73,7 @@ def infer_step(
         constants: the same, or None.
 
     Returns:
-        Two structures of `keras.KerasTensor`, whose batch axis is None.
+        Two structures of `keras.KerasTensor`, `(batch, ...)`.
 
     Raises:
         StructureError: if the new states do not have the shapes of `state_size`.
@@ -81,9 +82,12 @@ def infer_step(
     arguments = (inputs, states) if constants is None else (inputs, states, constants)
 
     def one_step(inputs: Structure, states: Structure, constants: Structure = None) -> Any:
-        return cell(inputs, states, constants=constants)
+        return cell(inputs, states, training=None, constants=constants)
 
-    outputs, new_states = _trace(one_step, *arguments)
+    try:
+        outputs, new_states = _trace(one_step, *arguments)
+    finally:
+        forget_masks(cell.cell)
     for new, old in zip(tree.flatten(new_states), tree.flatten(states), strict=True):
         if tuple(new.shape[1:]) != tuple(old.shape[1:]):
             raise StructureError(
@@ -91,10 +95,7 @@ def infer_step(
                 f"  state_size: {outline(cell.sizes)}\n"
                 f"  new states: {outline(new_states)}"
             )
-    outputs = map_leaves(
-        lambda leaf, _: keras.KerasTensor((None, *leaf.shape[1:]), dtype=leaf.dtype), plain(outputs)
-    )
-    return outputs, states
+    return plain(outputs), states
 
 
 def declared_outputs(cell: BoundCell, dtype: str) -> Structure:

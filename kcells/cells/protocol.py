@@ -108,15 +108,21 @@ class BoundCell:
         """Whether the cell's `call` has a parameter of this name."""
         return argument in self._parameters
 
-    def build(self, input_shape: Structure) -> None:
-        """Builds the cell for inputs of `input_shape`, unless it is built."""
+    def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
+        """Builds the cell for inputs of `input_shape`, unless it is built.
+
+        A cell whose `build` takes `constants_shape` gets the shapes of the constants too.
+        """
         cell = self.cell
         if not isinstance(cell, keras.layers.Layer) or cell.built:
             return
         # Without a build method of its own, a layer's weights come with its first call:
         # the trace that finds out its outputs.
         if type(cell).build is not keras.layers.Layer.build:
-            cell.build(input_shape)
+            if constants_shape is not None and "constants_shape" in parameters_of(cell.build):
+                cell.build(input_shape, constants_shape=constants_shape)
+            else:
+                cell.build(input_shape)
             cell.built = True
             for name in ("declared_sizes", "single_state", "sizes"):
                 self.__dict__.pop(name, None)
@@ -142,12 +148,16 @@ class BoundCell:
         self,
         inputs: Structure,
         states: Structure,
-        training: bool = False,
+        training: bool | None = False,
         constants: Structure = None,
     ) -> tuple[Structure, Structure]:
-        """One step of the cell, the new states in the structure of `sizes`."""
+        """One step of the cell, the new states in the structure of `sizes`.
+
+        With `training=None` the argument is left out, as for a trace: Keras would make an
+        explicit value the default of every layer that the outer model calls later.
+        """
         arguments: dict[str, Any] = {}
-        if self.takes("training"):
+        if training is not None and self.takes("training"):
             arguments["training"] = training
         if constants is not None and self.takes("constants"):
             arguments["constants"] = constants

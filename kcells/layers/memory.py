@@ -29,6 +29,8 @@ class Memory:
         def variable(value: Any) -> keras.Variable:
             kept = keras.backend.standardize_dtype(value.dtype)
             is_float = keras.backend.is_float_dtype(kept)
+            # A copy: the initial state may be a view of a weight, with a gradient.
+            value = ops.stop_gradient(ops.copy(value))
             return keras.Variable(
                 value, trainable=False, dtype=dtype if is_float else kept, name="rnn_state"
             )

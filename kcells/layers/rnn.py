@@ -108,7 +108,7 @@ class RNN(keras.layers.RNN):
         self.zero_output_for_mask = zero_output_for_mask
         self.supports_masking = True
         self._memory: Memory | None = None
-        self._step_outputs: _Outputs | None = None
+        self._step_outputs = _Traces()
         if cell.state_size is not None:
             self._bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
 
@@ -163,7 +163,7 @@ class RNN(keras.layers.RNN):
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
         step = _one_step(sequences)
-        self._bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step))
+        self._bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
         if isinstance(self.cell, keras.layers.Layer) and not self.cell.built:
             # It has no build method: its weights come with its first call.
             step = map_leaves(lambda s, _: keras.KerasTensor(s.shape, self.compute_dtype), step)
@@ -198,6 +198,7 @@ class RNN(keras.layers.RNN):
         given = self._check(sequences, initial_state, mask, constants)
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = self._first_states(given.initial_state, batch, training)
+        step_outputs = self._outputs(given.sequences, constants)
         with sequence_masks(self.cell, batch, training):
             outputs, states = execute(
                 self._plan(constants),
@@ -205,7 +206,7 @@ class RNN(keras.layers.RNN):
                 given.sequences,
                 states,
                 given.mask,
-                self._outputs(given.sequences, constants),
+                step_outputs,
                 self._loop_options,
                 training,
                 constants,
@@ -251,7 +252,10 @@ class RNN(keras.layers.RNN):
         if mask is not None and self.return_sequences and self.go_backwards:
             mask = ops.flip(mask, axis=1)
         kept = mask if self.return_sequences else None
-        outputs = tree.map_structure(lambda _: kept, self._outputs(sequences))
+        # Any trace tells the structure, and after a call there is one.
+        known = self._step_outputs.latest
+        known = self._outputs(sequences) if known is None else known
+        outputs = tree.map_structure(lambda _: kept, known)
         if not self.return_state:
             return outputs
         return self._with_states(outputs, tree.map_structure(lambda _: None, self._bound.sizes))
@@ -361,12 +365,9 @@ class RNN(keras.layers.RNN):
 
     def _outputs(self, sequences: Structure, constants: Structure = None) -> Structure:
         """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
-        if self._step_outputs is None or not self._step_outputs.known:
-            step = _one_step(map_leaves(_spec_of, sequences))
-            specs = None if constants is None else map_leaves(_spec_of, plain(constants))
-            outputs, _ = infer_step(self._bound, step, specs)
-            self._step_outputs = _Outputs(outputs)
-        return self._step_outputs.specs
+        step = _one_step(map_leaves(_spec_of, sequences))
+        specs = None if constants is None else map_leaves(_spec_of, plain(constants))
+        return self._step_outputs.get(self._bound, step, specs)
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
         batch, time = agree(sequences, "inputs", self._who)
@@ -437,12 +438,31 @@ class _Given:
         self.mask = mask
 
 
-class _Outputs:
-    """Specs of the outputs of one step, in an object that Keras does not track."""
+class _Traces:
+    """What the cell gives for inputs of certain shapes, each found out once.
 
-    def __init__(self, specs: Structure) -> None:
-        self.specs = specs
-        self.known = all(None not in spec.shape[1:] for spec in tree.flatten(specs))
+    An object of its own, so that Keras does not track the specs.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Structure] = {}
+        self.latest: Structure = None
+
+    def get(self, cell: BoundCell, step: Structure, constants: Structure) -> Structure:
+        leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(constants, "c")]
+        key = tuple(
+            (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
+            for path, leaf in leaves
+        )
+        if key not in self._known:
+            outputs, _ = infer_step(cell, step, constants)
+            self._known[key] = map_leaves(_any_batch, outputs)
+        self.latest = self._known[key]
+        return self.latest
+
+
+def _any_batch(spec: Any, path: str) -> keras.KerasTensor:
+    return keras.KerasTensor((None, *spec.shape[1:]), dtype=spec.dtype)
 
 
 def _spec_of(leaf: Any, path: str) -> keras.KerasTensor:

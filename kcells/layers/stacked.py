@@ -77,15 +77,16 @@ class StackedCells(keras.layers.StackedRNNCells):
         """The initial states of all cells."""
         return [bound.initial_entry(batch_size) for bound in self._bounds]
 
-    def build(self, input_shape: Structure) -> None:
+    def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds each cell for what the one below gives."""
+        constants = None if constants_shape is None else shape_leaves(constants_shape)
         specs = map_leaves(
             lambda s, _: keras.KerasTensor(s.shape, dtype=self.compute_dtype),
             shape_leaves(input_shape),
         )
         for bound in self._bounds:
-            bound.build(map_leaves(lambda s, _: tuple(s.shape), specs))
-            specs, _ = infer_step(bound, specs)
+            bound.build(map_leaves(lambda s, _: tuple(s.shape), specs), constants_shape)
+            specs, _ = infer_step(bound, specs, constants)
             if isinstance(bound.cell, keras.layers.Layer):
                 bound.cell.built = True
         self.built = True

@@ -85,7 +85,7 @@ def test_the_same_is_said_of_symbolic_inputs():
 
 
 @pytest.mark.parametrize(
-    "state, text",
+    ("state", "text"),
     [
         ({"slow": np.ones((8, 2, 3))}, 'a dict with the keys "slow", "fast"'),
         ([np.ones((8, 2, 3)), np.ones((8, 4))], "received a list of 2"),
@@ -190,7 +190,7 @@ def test_something_that_is_no_cell(cell):
 
 
 @pytest.mark.parametrize(
-    "size, path",
+    ("size", "path"),
     [
         ("ten", "state_size is 'ten'"),
         ([3, "x"], "state_size[1] is 'x'"),

@@ -200,7 +200,7 @@ def test_units_that_are_no_sizes(units):
 )
 def test_inputs_that_are_not_a_vector_and_a_matrix(shapes):
     layer = kcells.build("nested", *UNITS)
-    with pytest.raises(StructureError, match="a vector .* and a matrix"):
+    with pytest.raises(StructureError, match=r"a vector .* and a matrix"):
         layer([np.ones(shape, "float32") for shape in shapes])
 
 

@@ -74,7 +74,7 @@ def test_states_go_in_as_they_come_out(rng):
     cells, inputs = make_cells(), make_inputs(rng)
     layer = kcells.build("parallel", cells, return_state=True)
     whole, end = layer(inputs)
-    first, states = layer(tree.map_structure(lambda x: x[:, :2], inputs))
+    _first, states = layer(tree.map_structure(lambda x: x[:, :2], inputs))
     second, rest = layer(tree.map_structure(lambda x: x[:, 2:], inputs), initial_state=states)
     assert_close(second, whole)
     assert_close(rest, end)

@@ -89,15 +89,16 @@ class ParallelCells(kcells.Cell):
     def state_size(self, value: Any) -> None:
         raise AttributeError("state_size of ParallelCells follows from its cells.")
 
-    def build(self, input_shape: Structure) -> None:
+    def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
+        constants = None if constants_shape is None else shape_leaves(constants_shape)
         specs = map_leaves(
             lambda s, _: keras.KerasTensor(s.shape, dtype=self.compute_dtype),
             shape_leaves(input_shape),
         )
         for bound, branch in self._pairs(specs):
-            bound.build(map_leaves(lambda s, _: tuple(s.shape), branch))
+            bound.build(map_leaves(lambda s, _: tuple(s.shape), branch), constants_shape)
             if not bound.cell.built:
-                infer_step(bound, branch)
+                infer_step(bound, branch, constants)
                 bound.cell.built = True
         self.built = True
 
