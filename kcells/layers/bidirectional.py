@@ -12,6 +12,7 @@ from keras import ops, tree
 from kcells._keras_private import get_mask
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
+from kcells.layers.dtypes import cast_floats
 from kcells.registry import provenance
 from kcells.structure import child, map_leaves, outline, plain
 from kcells.types import Structure, Tensor
@@ -155,7 +156,8 @@ class Bidirectional(keras.layers.Bidirectional):
             backward = self._map_outputs(lambda leaf: ops.flip(leaf, axis=1), backward)
 
         def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
-            return _MERGES[mode](self._cast(a), self._cast(b))
+            dtype = self.compute_dtype
+            return _MERGES[mode](cast_floats(a, dtype), cast_floats(b, dtype))
 
         return self._merged(forward, backward, merge)
 
@@ -177,10 +179,6 @@ class Bidirectional(keras.layers.Bidirectional):
     @property
     def _layers_in_order(self) -> tuple[Any, Any]:
         return self.forward_layer, self.backward_layer
-
-    def _cast(self, leaf: Tensor) -> Tensor:
-        dtype = keras.backend.standardize_dtype(leaf.dtype)
-        return ops.cast(leaf, self.compute_dtype) if keras.backend.is_float_dtype(dtype) else leaf
 
     def _map_outputs(self, function: Callable[[Tensor], Tensor], result: Structure) -> Structure:
         if not self.return_state:

@@ -12,18 +12,20 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells._keras_private import get_mask
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import declared_outputs, infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.masks import combine
 from kcells.engine.plan import LayerFacts, Plan, choose
 from kcells.engine.run import LoopOptions, execute
-from kcells.errors import CellError, ConfigurationError, StructureError, table
+from kcells.errors import CellError, ConfigurationError
+from kcells.layers.checks import CallChecks, check_states
+from kcells.layers.dtypes import cast_floats, computed_dtype
 from kcells.layers.memory import Memory
 from kcells.layers.stacked import StackedCells
+from kcells.layers.traces import Traces, one_step
 from kcells.registry import provenance
-from kcells.structure import agree, leaves_with_paths, map_leaves, outline, plain, shape_leaves
+from kcells.structure import agree, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
 
 __all__ = ["RNN"]
@@ -108,7 +110,7 @@ class RNN(keras.layers.RNN):
         self.zero_output_for_mask = zero_output_for_mask
         self.supports_masking = True
         self._memory: Memory | None = None
-        self._step_outputs = _Traces()
+        self._traces = Traces()
         if cell.state_size is not None:
             self._bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
 
@@ -162,7 +164,7 @@ class RNN(keras.layers.RNN):
         self.built = True
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
-        step = _one_step(sequences)
+        step = one_step(sequences)
         self._bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
         if isinstance(self.cell, keras.layers.Layer) and not self.cell.built:
             # It has no build method: its weights come with its first call.
@@ -195,10 +197,10 @@ class RNN(keras.layers.RNN):
         constants: Structure = None,
     ) -> Structure:
         training = bool(training)
-        given = self._check(sequences, initial_state, mask, constants)
+        given = self._checks.check(sequences, initial_state, mask, constants)
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = self._first_states(given.initial_state, batch, training)
-        step_outputs = self._outputs(given.sequences, constants)
+        step_outputs = self._traces.outputs(self._bound, given.sequences, constants)
         with sequence_masks(self.cell, batch, training):
             outputs, states = execute(
                 self._plan(constants),
@@ -213,7 +215,8 @@ class RNN(keras.layers.RNN):
             )
         if self._memory is not None and self.stateful:
             self._memory.write(states)
-        outputs, states = self._cast(outputs), self._cast(states)
+        outputs = cast_floats(outputs, self.compute_dtype)
+        states = cast_floats(states, self.compute_dtype)
         return self._with_states(outputs, states) if self.return_state else outputs
 
     def compute_output_spec(
@@ -225,8 +228,8 @@ class RNN(keras.layers.RNN):
         constants: Structure = None,
     ) -> Structure:
         """The shapes and dtypes of what `call` would return."""
-        given = self._check(sequences, initial_state, mask, constants)
-        outputs = self._outputs(given.sequences, constants)
+        given = self._checks.check(sequences, initial_state, mask, constants)
+        outputs = self._traces.outputs(self._bound, given.sequences, constants)
         return self._spec(given.sequences, outputs)
 
     def compute_output_shape(
@@ -242,7 +245,7 @@ class RNN(keras.layers.RNN):
         if outputs is None:
             self._build_cell(sequences, constants_shape)
             constants = None if constants_shape is None else shape_leaves(constants_shape)
-            outputs = self._outputs(sequences, constants)
+            outputs = self._traces.outputs(self._bound, sequences, constants)
         return tree.map_structure(lambda s: tuple(s.shape), self._spec(sequences, outputs))
 
     def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
@@ -253,8 +256,8 @@ class RNN(keras.layers.RNN):
             mask = ops.flip(mask, axis=1)
         kept = mask if self.return_sequences else None
         # Any trace tells the structure, and after a call there is one.
-        known = self._step_outputs.latest
-        known = self._outputs(sequences) if known is None else known
+        known = self._traces.latest
+        known = self._traces.outputs(self._bound, sequences, None) if known is None else known
         outputs = tree.map_structure(lambda _: kept, known)
         if not self.return_state:
             return outputs
@@ -289,7 +292,7 @@ class RNN(keras.layers.RNN):
         if states is None:
             self._memory.write(self._bound.initial_state(batch))
         else:
-            self._memory.write(self._check_states(states, batch, "states"))
+            self._memory.write(check_states(self._bound, states, batch, "states", self._who))
 
     def reset_states(self, states: Structure = None) -> None:
         """Another name of `reset_state`, as in Keras."""
@@ -302,86 +305,27 @@ class RNN(keras.layers.RNN):
             states = self._memory.read()
         else:
             states = self._bound.initial_state(batch, training)
-        return _cast_floats(states, self._bound.compute_dtype)
-
-    # -- Checks: everything that can be wrong is said before anything is computed
-
-    def _check(
-        self, sequences: Structure, initial_state: Structure, mask: Structure, constants: Structure
-    ) -> _Given:
-        sequences = plain(sequences)
-        batch, time = agree(sequences, "inputs", self._who)
-        if self.unroll and time is None:
-            raise ConfigurationError(
-                f"{self._who}: unroll=True needs the number of time steps, which is not known.\n"
-                "  Give it: keras.Input(shape=(time, features)); or leave unroll out."
-            )
-        if constants is not None and not self._bound.takes("constants"):
-            raise ConfigurationError(
-                f"{self._who}: constants were passed, and {self._bound.name}.call has no"
-                " parameter of that name.\n"
-                "  Add it: call(self, inputs, states, constants=None)."
-            )
-        if self._memory is not None and self.stateful:
-            self._check_batch_size(batch)
-        if initial_state is not None:
-            initial_state = self._check_states(initial_state, batch, "initial_state")
-        if mask is None:
-            mask = map_leaves(lambda leaf, _: get_mask(leaf), sequences)
-        return _Given(sequences, initial_state, combine(mask, sequences, self._who))
-
-    def _check_batch_size(self, batch: int | None) -> None:
-        remembered = self._memory.batch_size if self._memory is not None else None
-        if None not in (batch, remembered) and batch != remembered:
-            raise StructureError(
-                f"{self._who}: the layer is stateful, and its batch size is fixed.\n"
-                f"  batch size of the remembered states: {remembered}\n"
-                f"  batch size of the inputs:            {batch}\n"
-                "  Feed batches of one size; fit(batch_size=...) must divide the data."
-            )
-
-    def _check_states(self, states: Structure, batch: int | None, root: str) -> Structure:
-        states = self._bound.conform_states(plain(states), root)
-        given = list(leaves_with_paths(states, root))
-        sizes = [size for _, size in leaves_with_paths(self._bound.sizes, root)]
-        rows = []
-        for (path, leaf), size in zip(given, sizes, strict=True):
-            shape, wanted = tuple(ops.shape(leaf)), size.batched(batch)
-            static = tuple(dim if isinstance(dim, int) else None for dim in shape)
-            fits = len(static) == len(wanted) and all(
-                a is None or b is None or a == b for a, b in zip(static, wanted, strict=True)
-            )
-            if not fits:
-                rows.append((path, f"needed {wanted}", f"received {static}"))
-        if rows:
-            raise StructureError(
-                f"{self._who}: {root} has leaves of the wrong shape.\n{table(rows)}\n"
-                f"  Each is (batch, ...) as in {self._bound.name}.state_size:"
-                f" {outline(self._bound.sizes)}."
-            )
-        return states
+        return cast_floats(states, self._bound.compute_dtype)
 
     # -- Outputs
-
-    def _outputs(self, sequences: Structure, constants: Structure = None) -> Structure:
-        """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
-        step = _one_step(map_leaves(_spec_of, sequences))
-        specs = None if constants is None else map_leaves(_spec_of, plain(constants))
-        return self._step_outputs.get(self._bound, step, specs)
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
         batch, time = agree(sequences, "inputs", self._who)
         lead = (batch, time) if self.return_sequences else (batch,)
 
         def output(spec: Any) -> keras.KerasTensor:
-            return keras.KerasTensor((*lead, *spec.shape[1:]), dtype=self._dtype_of(spec))
+            return keras.KerasTensor(
+                (*lead, *spec.shape[1:]), dtype=computed_dtype(spec, self.compute_dtype)
+            )
 
         result = tree.map_structure(output, outputs)
         if not self.return_state:
             return result
         initial = self._bound.initial_state(batch_size=1)
         states = tree.map_structure(
-            lambda size, leaf: keras.KerasTensor(size.batched(batch), dtype=self._dtype_of(leaf)),
+            lambda size, leaf: keras.KerasTensor(
+                size.batched(batch), dtype=computed_dtype(leaf, self.compute_dtype)
+            ),
             self._bound.sizes,
             initial,
         )
@@ -392,16 +336,14 @@ class RNN(keras.layers.RNN):
             return (outputs, *states)
         return (outputs, states)
 
-    def _cast(self, structure: Structure) -> Structure:
-        return _cast_floats(structure, self.compute_dtype)
-
-    def _dtype_of(self, leaf: Any) -> str:
-        dtype = keras.backend.standardize_dtype(leaf.dtype)
-        return str(self.compute_dtype) if keras.backend.is_float_dtype(dtype) else dtype
-
     @property
     def _loop_options(self) -> LoopOptions:
         return LoopOptions(self.return_sequences, self.go_backwards, self.zero_output_for_mask)
+
+    @property
+    def _checks(self) -> CallChecks:
+        remembered = self._memory.batch_size if self._memory is not None else None
+        return CallChecks(self._who, self._bound, self.unroll, remembered)
 
     @property
     def _who(self) -> str:
@@ -427,59 +369,3 @@ class RNN(keras.layers.RNN):
         if isinstance(cell, dict):
             raise CellError(f"the configuration of {cls.__name__} holds no cell.")
         return cls(cell, **config)
-
-
-class _Given:
-    """The call arguments after the checks: plain structures, one mask."""
-
-    def __init__(self, sequences: Structure, initial_state: Structure, mask: Tensor | None) -> None:
-        self.sequences = sequences
-        self.initial_state = initial_state
-        self.mask = mask
-
-
-class _Traces:
-    """What the cell gives for inputs of certain shapes, each found out once.
-
-    An object of its own, so that Keras does not track the specs.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Structure] = {}
-        self.latest: Structure = None
-
-    def get(self, cell: BoundCell, step: Structure, constants: Structure) -> Structure:
-        leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(constants, "c")]
-        key = tuple(
-            (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
-            for path, leaf in leaves
-        )
-        if key not in self._known:
-            outputs, _ = infer_step(cell, step, constants)
-            self._known[key] = map_leaves(_any_batch, outputs)
-        self.latest = self._known[key]
-        return self.latest
-
-
-def _any_batch(spec: Any, path: str) -> keras.KerasTensor:
-    return keras.KerasTensor((None, *spec.shape[1:]), dtype=spec.dtype)
-
-
-def _spec_of(leaf: Any, path: str) -> keras.KerasTensor:
-    return keras.KerasTensor(tuple(leaf.shape), dtype=keras.backend.standardize_dtype(leaf.dtype))
-
-
-def _one_step(sequences: Structure) -> Structure:
-    """Specs `(batch, ...)` from specs `(batch, time, ...)`."""
-    return map_leaves(
-        lambda s, _: keras.KerasTensor((s.shape[0], *s.shape[2:]), dtype=s.dtype), sequences
-    )
-
-
-def _cast_floats(structure: Structure, dtype: str) -> Structure:
-    def cast(leaf: Tensor) -> Tensor:
-        leaf = ops.convert_to_tensor(leaf)
-        is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
-        return ops.cast(leaf, dtype) if is_float else leaf
-
-    return tree.map_structure(cast, structure)

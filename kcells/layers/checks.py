@@ -1,0 +1,118 @@
+"""Everything that can be wrong with a call, said before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras import ops
+
+from kcells._keras_private import get_mask
+from kcells.cells.protocol import BoundCell
+from kcells.engine.masks import combine
+from kcells.errors import ConfigurationError, StructureError, table
+from kcells.structure import agree, leaves_with_paths, map_leaves, outline, plain
+from kcells.types import Structure, Tensor
+
+__all__ = ["CallChecks", "Given", "check_states"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """The arguments of a call after the checks.
+
+    Attributes:
+        sequences: a structure of plain containers.
+        initial_state: in the structure of the state; None if it was not given.
+        mask: all masks in one, `(batch, time)`; None if nothing is masked.
+    """
+
+    sequences: Structure
+    initial_state: Structure
+    mask: Tensor | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CallChecks:
+    """What the arguments of a call are held against.
+
+    Attributes:
+        who: the layer, for messages.
+        cell: the layer's cell.
+        unroll: the layer's option of that name.
+        remembered_batch: the batch size of a stateful layer that is built.
+    """
+
+    who: str
+    cell: BoundCell
+    unroll: bool
+    remembered_batch: int | None
+
+    def check(
+        self, sequences: Structure, initial_state: Structure, mask: Structure, constants: Structure
+    ) -> Given:
+        """The arguments in plain containers.
+
+        Raises:
+            StructureError, ConfigurationError: see `kcells.RNN`.
+        """
+        sequences = plain(sequences)
+        batch, time = agree(sequences, "inputs", self.who)
+        self._check_length(time)
+        self._check_constants(constants)
+        self._check_batch_size(batch)
+        if initial_state is not None:
+            initial_state = check_states(self.cell, initial_state, batch, "initial_state", self.who)
+        if mask is None:
+            mask = map_leaves(lambda leaf, _: get_mask(leaf), sequences)
+        return Given(sequences, initial_state, combine(mask, sequences, self.who))
+
+    def _check_length(self, time: int | None) -> None:
+        if self.unroll and time is None:
+            raise ConfigurationError(
+                f"{self.who}: unroll=True needs the number of time steps, which is not known.\n"
+                "  Give it: keras.Input(shape=(time, features)); or leave unroll out."
+            )
+
+    def _check_constants(self, constants: Structure) -> None:
+        if constants is not None and not self.cell.takes("constants"):
+            raise ConfigurationError(
+                f"{self.who}: constants were passed, and {self.cell.name}.call has no"
+                " parameter of that name.\n"
+                "  Add it: call(self, inputs, states, constants=None)."
+            )
+
+    def _check_batch_size(self, batch: int | None) -> None:
+        if None not in (batch, self.remembered_batch) and batch != self.remembered_batch:
+            raise StructureError(
+                f"{self.who}: the layer is stateful, and its batch size is fixed.\n"
+                f"  batch size of the remembered states: {self.remembered_batch}\n"
+                f"  batch size of the inputs:            {batch}\n"
+                "  Feed batches of one size; fit(batch_size=...) must divide the data."
+            )
+
+
+def check_states(
+    cell: BoundCell, states: Structure, batch: int | None, root: str, who: str
+) -> Structure:
+    """`states` in the structure of the cell's state.
+
+    Raises:
+        StructureError: if the structure or a shape does not fit.
+    """
+    states = cell.conform_states(plain(states), root)
+    sizes = [size for _, size in leaves_with_paths(cell.sizes, root)]
+    rows = []
+    for (path, leaf), size in zip(leaves_with_paths(states, root), sizes, strict=True):
+        wanted = size.batched(batch)
+        shape = tuple(dim if isinstance(dim, int) else None for dim in ops.shape(leaf))
+        fits = len(shape) == len(wanted) and all(
+            a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+        )
+        if not fits:
+            rows.append((path, f"needed {wanted}", f"received {shape}"))
+    if rows:
+        raise StructureError(
+            f"{who}: {root} has leaves of the wrong shape.\n{table(rows)}\n"
+            f"  Each is (batch, ...) as in {cell.name}.state_size: {outline(cell.sizes)}."
+        )
+    return states

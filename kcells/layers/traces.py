@@ -1,0 +1,58 @@
+"""What a cell gives for inputs of certain shapes, found out once and kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kcells.cells.inference import infer_step
+from kcells.cells.protocol import BoundCell
+from kcells.structure import leaves_with_paths, map_leaves, plain
+from kcells.types import Structure
+
+__all__ = ["Traces", "one_step"]
+
+
+class Traces:
+    """The outputs of one step, by the shapes and dtypes of the inputs.
+
+    An object of its own, so that Keras does not track the specs.
+
+    Attributes:
+        latest: what was found last; None before the first time.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Structure] = {}
+        self.latest: Structure = None
+
+    def outputs(self, cell: BoundCell, sequences: Structure, constants: Structure) -> Structure:
+        """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
+        step = one_step(map_leaves(_spec, sequences))
+        specs = None if constants is None else map_leaves(_spec, plain(constants))
+        leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(specs, "c")]
+        key = tuple(
+            (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
+            for path, leaf in leaves
+        )
+        if key not in self._known:
+            outputs, _ = infer_step(cell, step, specs)
+            self._known[key] = map_leaves(_of_any_batch, outputs)
+        self.latest = self._known[key]
+        return self.latest
+
+
+def one_step(sequences: Structure) -> Structure:
+    """Specs `(batch, ...)` from specs `(batch, time, ...)`."""
+    return map_leaves(
+        lambda s, _: keras.KerasTensor((s.shape[0], *s.shape[2:]), dtype=s.dtype), sequences
+    )
+
+
+def _of_any_batch(spec: Any, path: str) -> keras.KerasTensor:
+    return keras.KerasTensor((None, *spec.shape[1:]), dtype=spec.dtype)
+
+
+def _spec(leaf: Any, path: str) -> keras.KerasTensor:
+    return keras.KerasTensor(tuple(leaf.shape), dtype=keras.backend.standardize_dtype(leaf.dtype))
