@@ -1,0 +1,61 @@
+"""Every example in a docstring, of kcells and of the installed plugins, on this backend."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import io
+import pkgutil
+from collections.abc import Iterator
+
+import keras
+import pytest
+
+import kcells
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+BACKENDS = {"tensorflow", "jax", "torch"}
+
+
+def modules_of(package: str) -> Iterator[str]:
+    """The names of a package and of all modules in it, but for those of other backends."""
+    others = {f"kcells.engine.backends.{name}" for name in BACKENDS - {keras.backend.backend()}}
+    yield package
+    path = getattr(importlib.import_module(package), "__path__", [])
+    for module in pkgutil.walk_packages(path, f"{package}."):
+        if module.name not in others:
+            yield module.name
+
+
+PLUGINS = sorted(
+    {
+        info.target.partition(":")[0].partition(".")[0]
+        for info in kcells.list_cells()
+        if info.distribution.startswith("kcells-plugin-")
+    }
+)
+MODULES = [name for package in ("kcells", *PLUGINS) for name in modules_of(package)]
+
+
+def examples(name: str) -> tuple[int, str]:
+    """How many examples a module has, and what went wrong with them."""
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    attempted = 0
+    for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name), name):
+        attempted += runner.run(test, out=report.write).attempted
+    return attempted, report.getvalue()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    _, report = examples(name)
+    assert not report, report
+
+
+def test_there_are_examples():
+    assert {"kcells.build", "kcells.layers.rnn", "kcells.registry"} <= set(MODULES)
+    assert all(
+        sum(examples(name)[0] for name in modules_of(package)) > 0
+        for package in ("kcells", *PLUGINS)
+    )
