@@ -1,0 +1,271 @@
+"""The layer-normalized GRU.
+
+The products with the inputs are normalized on their own, apart from those with the
+state. So both steps of the input side, product and norm, are in `project_inputs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import activations, constraints, initializers, ops, regularizers
+
+from kcells import Cell, VariationalDropout
+from kcells.errors import ConfigurationError, StructureError
+from kcells.types import Structure, Tensor
+
+__all__ = ["LayerNormGRUCell"]
+
+_PLAIN_ARGUMENTS = (
+    *("units", "use_bias", "dropout", "recurrent_dropout", "reset_after", "seed"),
+    *("normalize", "epsilon"),
+)
+_SERIALIZED_ARGUMENTS = (
+    (initializers, "initializer"),
+    (regularizers, "regularizer"),
+    (constraints, "constraint"),
+)
+
+
+@keras.saving.register_keras_serializable(package="kcells-plugin-layernorm")
+class LayerNormGRUCell(Cell):
+    """A GRU in which every product with a matrix is layer-normalized.
+
+        (z_t; r_t) = recurrent_activation(LN(W_zr x_t) + LN(U_zr h_{t-1}))
+
+        reset_after=True:   g_t = activation(LN(W_g x_t) + r_t * LN(U_g h_{t-1}))
+        reset_after=False:  g_t = activation(LN(W_g x_t) + LN(U_g (r_t * h_{t-1})))
+
+        h_t = z_t * h_{t-1} + (1 - z_t) * g_t
+
+        LN(a) = gamma * (a - mean(a)) / sqrt(variance(a) + epsilon) + beta
+
+    Each of the four `LN` has a `gamma` and a `beta` of its own. Mean and variance are
+    those of one sample at one step: over the `2 * units` of both gates together, and over
+    the `units` of the candidate.
+
+    The shifts `beta` are the weight `bias`, laid out as in `keras.layers.GRUCell`: one row
+    for the inputs and one for the state with `reset_after=True`; with `reset_after=False`,
+    where both shifts only ever act as a sum, that sum. With `normalize=False` the cell is
+    `keras.layers.GRUCell`, and takes its weights as they are.
+
+    Papers: Ba, Kiros and Hinton 2016, "Layer Normalization", arXiv:1607.06450, the GRU of
+    the supplementary material, which is `reset_after=True`. `reset_after=False` carries
+    it over to the GRU of Cho et al. 2014, arXiv:1406.1078.
+
+    Differences: `z` and `1 - z` change places against the paper, as in Keras and in the
+    authors' code. That code also adds a bias to the products with the inputs before they
+    are normalized; here, as in the paper's equations, there is the shift alone.
+
+    Args:
+        units: the size of the state, a positive int.
+        activation: for the candidate. Default: `"tanh"`.
+        recurrent_activation: for the gates. Default: `"sigmoid"`.
+        use_bias: whether there are shifts. Default: True.
+        kernel_initializer: for `kernel`. Default: `"glorot_uniform"`.
+        recurrent_initializer: for `recurrent_kernel`. Default: `"orthogonal"`.
+        bias_initializer: for the shifts. Default: `"zeros"`.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: for the weights that
+            the initializers of these names are for. Default: None.
+        kernel_constraint, recurrent_constraint, bias_constraint: the same. Default: None.
+        dropout: the share of the inputs that is dropped, the same at every step.
+            Default: 0.
+        recurrent_dropout: the share of the state that is dropped in the products, the same
+            at every step and in every product; Keras draws a mask for each. Default: 0.
+        reset_after: whether the reset gate is applied after the product with the state, or
+            before. Default: True.
+        seed: an int for the dropout masks, or None. Default: None.
+        normalize: whether to normalize. Default: True.
+        epsilon: added to the variance, a positive float. Default: 1e-5, which is the
+            authors' code; `keras.layers.LayerNormalization` has 1e-3.
+        gamma_initializer: for `gamma`. Default: `"ones"`.
+        gamma_regularizer, gamma_constraint: for `gamma`. Default: None.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: the inputs of one step.
+        states: `[h]`.
+        training: whether dropout is on.
+
+    Shapes: inputs `(batch, features)`; `h` and the output, which is `h`, `(batch, units)`.
+    Weights: `kernel` `(features, 3 * units)` and `recurrent_kernel` `(units, 3 * units)`,
+    the blocks z, r, g; `bias` `(2, 3 * units)`, or `(3 * units,)` with
+    `reset_after=False`; `gamma` `(2, 3 * units)`, the first row for the inputs.
+
+    Raises:
+        ConfigurationError: if `units`, `epsilon` or a dropout rate is out of range.
+        StructureError: if the inputs of a step are not one tensor `(batch, features)`.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> layer = kcells.build("ln_gru", 4, return_sequences=True)
+    >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+    (2, 5, 4)
+    >>> {weight.name: tuple(weight.shape) for weight in layer.weights}
+    {'kernel': (3, 12), 'recurrent_kernel': (4, 12), 'bias': (2, 12), 'gamma': (2, 12)}
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        reset_after: bool = True,
+        seed: int | None = None,
+        *,
+        normalize: bool = True,
+        epsilon: float = 1e-5,
+        gamma_initializer: Any = "ones",
+        gamma_regularizer: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
+            raise ConfigurationError(
+                f"LayerNormGRUCell: units must be a positive int; received {units!r}."
+            )
+        if not isinstance(epsilon, (int, float)) or not epsilon > 0:
+            raise ConfigurationError(
+                f"LayerNormGRUCell: epsilon must be a positive float; received {epsilon!r}."
+            )
+        self.units = units
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.reset_after = reset_after
+        self.seed = seed
+        self.normalize = normalize
+        self.epsilon = epsilon
+        self.state_size = units
+        self.output_size = units
+        # One seed for both would draw the same masks wherever features == units.
+        recurrent_seed = None if seed is None else seed + 1
+        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.state_dropout = VariationalDropout(
+            recurrent_dropout, seed=recurrent_seed, dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Structure) -> None:
+        """Creates the weights for inputs of `(batch, features)`."""
+        if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
+            raise StructureError(
+                "LayerNormGRUCell: the inputs of a step must be one tensor of"
+                f" (batch, features); received the shape {input_shape!r}."
+            )
+        features, width = input_shape[-1], 3 * self.units
+        shift_shape = (2, width) if self.reset_after else (width,)
+        self.kernel = self._add("kernel", "kernel", (features, width))
+        self.recurrent_kernel = self._add("recurrent_kernel", "recurrent", (self.units, width))
+        self.bias = self._add("bias", "bias", shift_shape) if self.use_bias else None
+        self.gamma = self._add("gamma", "gamma", (2, width)) if self.normalize else None
+        self.input_dropout.build((None, features))
+        self.state_dropout.build((None, self.units))
+
+    def _add(self, name: str, part: str, shape: tuple[int, ...]) -> Any:
+        """A weight with the initializer, regularizer and constraint of its part."""
+        settings = {what: getattr(self, f"{part}_{what}") for _, what in _SERIALIZED_ARGUMENTS}
+        return self.add_weight(shape=shape, name=name, **settings)
+
+    def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """The products with the inputs, `(..., 3 * units)`, normalized and shifted."""
+        products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
+        blocks = [
+            self._normalized(products[..., block], 0, block)
+            for block in (self._gates, self._candidate)
+        ]
+        projected = ops.concatenate(blocks, axis=-1)
+        if self.bias is None:
+            return projected
+        return projected + (self.bias[0] if self.reset_after else self.bias)
+
+    def step(
+        self, projected: Tensor, states: list[Tensor], training: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step from `project_inputs`: the output `h` and `[h]`."""
+        (h,) = states
+        seen = self.state_dropout.drop(h, training)
+        if self.reset_after:
+            products = ops.matmul(seen, self.recurrent_kernel)
+            gates, candidate = products[:, self._gates], products[:, self._candidate]
+        else:
+            gates = ops.matmul(seen, self.recurrent_kernel[:, self._gates])
+        gates = projected[:, self._gates] + self._recurrent_term(gates, self._gates)
+        z, r = ops.split(self.recurrent_activation(gates), 2, axis=-1)
+        if self.reset_after:
+            candidate = r * self._recurrent_term(candidate, self._candidate)
+        else:
+            candidate = ops.matmul(r * seen, self.recurrent_kernel[:, self._candidate])
+            candidate = self._recurrent_term(candidate, self._candidate)
+        candidate = self.activation(projected[:, self._candidate] + candidate)
+        h = z * h + (1 - z) * candidate
+        return h, [h]
+
+    @property
+    def _gates(self) -> slice:
+        return slice(0, 2 * self.units)
+
+    @property
+    def _candidate(self) -> slice:
+        return slice(2 * self.units, 3 * self.units)
+
+    def _recurrent_term(self, product: Tensor, block: slice) -> Tensor:
+        """A product with the state, normalized, and shifted if its side has a shift."""
+        normalized = self._normalized(product, 1, block)
+        if self.bias is None or not self.reset_after:
+            return normalized
+        return normalized + self.bias[1, block]
+
+    def _normalized(self, product: Tensor, side: int, block: slice) -> Tensor:
+        """`product` normalized over its last axis and scaled; the shift is added outside.
+
+        In float32, or float64 if that is what there is: in half precision the sums lose
+        the small deviations that the variance is made of, and squares overflow float16.
+        """
+        if self.gamma is None:
+            return product
+        is_double = keras.backend.standardize_dtype(product.dtype) == "float64"
+        product = ops.cast(product, "float64" if is_double else "float32")
+        centered = product - ops.mean(product, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+        normalized = centered * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(normalized, self.compute_dtype) * self.gamma[side, block]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
+        for name in ("activation", "recurrent_activation"):
+            config[name] = activations.serialize(getattr(self, name))
+        for part in ("kernel", "recurrent", "bias", "gamma"):
+            for module, what in _SERIALIZED_ARGUMENTS:
+                name = f"{part}_{what}"
+                config[name] = module.serialize(getattr(self, name))
+        return {**super().get_config(), **config}
