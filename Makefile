@@ -34,7 +34,7 @@ setup: .venv/.installed
 .venv/.installed: .venv/.dependencies $(SOURCES)
 	rm -rf dist build plugins/*/build
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
-	rm -rf build plugins/*/build
+	rm -rf build plugins/*/build *.egg-info plugins/*/src/*.egg-info
 	$(BIN)/pip install --quiet --no-deps --force-reinstall dist/*.whl
 	touch $@
 
