@@ -95,7 +95,9 @@ class NestedCell(kcells.Cell):
         self.seed = seed
         policy = self.dtype_policy
         self.input_dropout = kcells.VariationalDropout(dropout, seed, dtype=policy)
-        self.state_dropout = kcells.VariationalDropout(recurrent_dropout, seed, dtype=policy)
+        # Another seed, or both would draw the same mask where they have one shape.
+        state_seed = None if seed is None else seed + 1
+        self.state_dropout = kcells.VariationalDropout(recurrent_dropout, state_seed, dtype=policy)
         self.state_size = [unit_1, (unit_2, unit_3)]
 
     def build(self, input_shape: Structure) -> None:
