@@ -55,7 +55,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
-	$(BIN)/mypy kcells $(wildcard plugins/*/src/*)
+	$(BIN)/mypy kcells $(filter-out %.egg-info,$(wildcard plugins/*/src/*))
 
 # The oldest Keras that pyproject.toml admits, put in front of the installed one.
 test-oldest: setup
