@@ -108,12 +108,12 @@ def states() -> Result:
     """
     encoder_input = keras.Input((None,), dtype="int32", name="encoder_tokens")
     embedded = layers.Embedding(input_dim=1000, output_dim=64)(encoder_input)
-    encoder = kcells.RNN(kcells.cell("lstm", 64), return_state=True, name="encoder")
+    encoder = kcells.build("lstm", 64, return_state=True, name="encoder")
     _, state_h, state_c = encoder(embedded)
 
     decoder_input = keras.Input((None,), dtype="int32", name="decoder_tokens")
     embedded = layers.Embedding(input_dim=2000, output_dim=64)(decoder_input)
-    decoder = kcells.RNN(kcells.cell("lstm", 64), name="decoder")
+    decoder = kcells.build("lstm", 64, name="decoder")
     decoded = decoder(embedded, initial_state=[state_h, state_c])
 
     model = keras.Model([encoder_input, decoder_input], layers.Dense(10)(decoded))
@@ -485,7 +485,7 @@ def _random(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _same_weights(name: str, layer: Any, sequences: np.ndarray, **options: Any) -> Any:

@@ -376,7 +376,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         "path": ", ".join(summary["path"]),
         "backend": summary["backend"],
         "parameters": f"{summary['parameters']:,}",
-        "training": f"{summary['epochs']} epochs, {summary['seconds_training']} s",
+        "training": f"{summary['seconds_training']} s, epochs: {summary['epochs']}",
         "in all": f"{summary['seconds_in_all']} s",
         "test accuracy": f"{summary['test_accuracy']:.1%}",
         "loaded in a fresh process": "largest difference of the predictions "
