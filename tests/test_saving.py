@@ -88,8 +88,8 @@ def one_layer(foo: str) -> keras.Model:
 def all_options(foo: str) -> keras.Model:
     inputs = keras.Input((5, 3))
     masked = keras.layers.Masking()(inputs)
-    options = {"go_backwards": True, "zero_output_for_mask": True, "unroll": True}
-    layer = kcells.build(foo, UNITS, return_sequences=True, return_state=True, **options)
+    options = {"go_backwards": True, "zero_output_for_mask": True, "return_state": True}
+    layer = kcells.build(foo, UNITS, return_sequences=True, **options)
     return keras.Model(inputs, layer(masked))
 
 
