@@ -125,11 +125,13 @@ def test_the_fresh_process_finds_the_plugins_by_itself(run: Run, motion: ModuleT
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["parallel", "nested"])
-def test_learns(motion: ModuleType, cell: str) -> None:
-    """Half of the epochs are enough for what the example promises."""
-    data = motion.load_data(seed=0)
+def test_learns(motion: ModuleType, cell: str, tmp_path: Path) -> None:
+    """What the example promises, with the epochs and the seed that it has by default."""
+    options = motion.read_options(["--cell", cell, "--out", str(tmp_path)])
+    keras.utils.set_random_seed(options.seed)
+    data = motion.load_data(options.seed)
     model = motion.build_model(cell, data.train[0], len(data.names))
-    motion.train(model, data, epochs=12)
+    motion.train(model, data, options.epochs)
     assert model.evaluate(*data.test, verbose=0, return_dict=True)["accuracy"] >= 0.9
 
 
