@@ -169,6 +169,7 @@ def test_plugin_for_another_kcells(site, requirement):
         "  Update it (pip install -U kcells-plugin-old),"
         f' or install a kcells that it accepts (pip install "{shown}").'
     )
+    assert type(fails("old")) is IncompatiblePluginError
     assert plugin.imports == 0
 
 
