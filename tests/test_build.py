@@ -368,13 +368,19 @@ def test_a_stack_that_is_made_takes_nothing(arguments):
     assert "is made already" in refused([keras.layers.GRUCell(3), PlainCell(3)], *args, **kwargs)
 
 
+def test_a_typo_beside_a_cell_that_is_made_is_recognized():
+    text = refused(keras.layers.GRUCell(3), retrun_sequences=True)
+    assert 'The layer takes "return_sequences".' in text
+
+
 def test_options_of_the_layer_are_none_of_a_bare_cell():
     with pytest.raises(ArgumentError) as caught:
         kcells.cell("gru", 4, return_sequences=True)
     text = str(caught.value)
     assert '"return_sequences"' in text
     # It is the layer that takes it, so the message must not say that the layer does not.
-    assert "neither the layer" not in text
+    assert "is an argument of the layer" in text
+    assert "kcells.build(..., return_sequences=...)" in text
 
 
 def test_a_missing_argument_is_pythons_own_error():

@@ -351,35 +351,53 @@ def records(config: Any) -> list[Any]:
     return []
 
 
-SOURCE = {"id": "flat", "distribution": "kcells-plugin-flat", "version": "1.2.3"}
-DICT_SOURCE = {"id": "dicts", "distribution": "kcells-plugin-dicts", "version": "1.2.3"}
+def source(cell_id: str, distribution: str, version: str) -> dict[str, str]:
+    return {"id": cell_id, "distribution": distribution, "version": version}
 
 
-@each_model
-def test_file_records_id_distribution_and_version(saved, make):
+FLAT = source("flat", "kcells-plugin-flat", "1.2.3")
+DICTS = source("dicts", "kcells-plugin-dicts", "1.2.3")
+LSTM = source("lstm", "kcells", kcells.__version__)
+GRU = source("gru", "kcells", kcells.__version__)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (one_layer, [FLAT]),
+        (all_options, [FLAT]),
+        (stack, [FLAT, GRU, LSTM]),
+        (stack_both_ways, [FLAT, LSTM]),
+        (nested, [DICTS]),
+        (nested_both_ways, [DICTS]),
+    ],
+)
+def test_file_records_id_distribution_and_version(saved, make, expected):
     with zipfile.ZipFile(saved(make).file) as archive:
         found = records(json.loads(archive.read("config.json")))
     assert found
-    assert all(record == [DICT_SOURCE if make in DICT_MODELS else SOURCE] for record in found)
+    assert all(record == expected for record in found)
 
 
 def test_every_plugin_of_a_stack_is_recorded_once(saved, site):
     site.plugin("kcells-plugin-second", {"second": "SecondCell"}, version="0.7")
     config = kcells.build(["flat", "second", "gru", "flat"], UNITS).get_config()
-    assert config["cell_sources"] == [
-        SOURCE,
-        {"id": "second", "distribution": "kcells-plugin-second", "version": "0.7"},
-    ]
+    second = source("second", "kcells-plugin-second", "0.7")
+    assert config["cell_sources"] == [FLAT, second, GRU]
 
 
-def test_cells_of_keras_need_no_record():
-    assert records(kcells.build(["gru", "lstm"], UNITS).get_config()) == []
+def test_cells_of_keras_are_recorded_as_those_of_kcells():
+    assert records(kcells.build(["gru", "lstm"], UNITS).get_config()) == [[GRU, LSTM]]
+
+
+def test_cells_that_nobody_declares_leave_no_record():
+    assert not any(records(kcells.build(UnregisteredCell, UNITS).get_config()))
 
 
 def test_the_record_is_not_believed_but_renewed(saved):
     config = kcells.build("flat", UNITS).get_config()
     config["cell_sources"] = [{"id": "x", "distribution": "x", "version": "9"}]
-    assert kcells.RNN.from_config(config).get_config()["cell_sources"] == [SOURCE]
+    assert kcells.RNN.from_config(config).get_config()["cell_sources"] == [FLAT]
 
 
 @pytest.mark.parametrize("with_record", [True, False])

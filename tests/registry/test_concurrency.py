@@ -10,6 +10,7 @@ import pytest
 import kcells
 from kcells import registry
 from kcells.errors import PluginLoadError
+from kcells.registry.info import SESSION
 from tests.fake_dists import run_python
 
 THREADS = 8
@@ -133,7 +134,7 @@ def test_listing_while_names_come_and_go(site):
 
     try:
         at_once(churn, watch, churn, watch)
-        assert kcells.describe("own_of_churn").distribution == "session"
+        assert kcells.describe("own_of_churn").distribution == SESSION
     finally:
         kcells.unregister("own_of_churn")
 

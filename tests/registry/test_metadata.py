@@ -15,6 +15,10 @@ DECLARES_FOO = "[kcells.cells]\nfoo = foo_module:FooCell\n"
 NAMELESS = "Metadata-Version: 2.1\nVersion: 1.0\n"
 
 
+# It is said, which the tests of it look at; the others need not repeat it.
+pytestmark = pytest.mark.filterwarnings("ignore:kcells. the metadata of:UserWarning")
+
+
 def declared_here() -> list[str]:
     """What this test's distributions declare: all of them are called `odd-...`."""
     return [info.qualified_id for info in kcells.list_cells() if info.source.startswith("odd-")]
@@ -61,6 +65,13 @@ def test_half_removed_distribution(site, content):
         (folder / "METADATA").mkdir()
     site.plugin("odd-sound", {"sound": "SoundCell"})
     assert "odd-sound:sound" in declared_here()
+
+
+def test_what_cannot_be_read_is_said(site):
+    folder = site.dist_info("odd-damaged", "1.0", DECLARES_FOO)
+    (folder / "METADATA").unlink()
+    with pytest.warns(UserWarning, match=r"the metadata of .* cannot be read, and its cells"):
+        assert "lstm" in [info.id for info in kcells.list_cells()]
 
 
 def test_folder_that_only_looks_like_a_distribution(site):

@@ -166,6 +166,13 @@ def test_a_hidden_cell_is_said_to_be_hidden_and_not_to_be_installed():
     ]
 
 
+@pytest.mark.parametrize("name", [None, 3, kcells.RNN, ["gru"]])
+def test_a_name_is_a_string(name):
+    with pytest.raises(UnknownCellError) as caught:
+        kcells.describe(name)
+    assert str(caught.value) == f"a cell's name is a string; received {name!r}."
+
+
 def test_a_typo_does_not_recommend_an_unknown_package(site):
     site.plugin("kcells-plugin-zebra", {"zebra": "ZebraCell"}, version="3.0")
     with pytest.raises(UnknownCellError) as caught:

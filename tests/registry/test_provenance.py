@@ -5,6 +5,7 @@ import sys
 import keras
 import pytest
 
+import kcells
 from kcells import registry
 from kcells.errors import KCellsError, MissingPluginError, PluginLoadError
 from kcells.registry.provenance import ensure_loaded, registered_names, sources
@@ -58,10 +59,12 @@ def test_sources_name_id_distribution_and_version(site):
         cell_config("kcells-plugin-foo>FooCell"),
         cell_config("Custom>OwnCell", "OwnCell"),
         cell_config(None, "LSTMCell", "keras.layers"),
+        cell_config(None, "Dense", "keras.layers"),
     )
     assert sources(config) == [
         {"id": "foo", "distribution": "kcells-plugin-foo", "version": "1.2.3"},
         {"id": "bar", "distribution": "kcells-plugin-foo", "version": "1.2.3"},
+        {"id": "lstm", "distribution": "kcells", "version": kcells.__version__},
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import kcells
 from kcells.errors import AmbiguousCellError, KCellsError, RegistrationError, UnknownCellError
+from kcells.registry.info import SESSION
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +14,7 @@ def _clean():
     """Takes back what a test has registered."""
     yield
     for info in kcells.list_cells():
-        if info.distribution == "session":
+        if info.distribution == SESSION:
             kcells.unregister(info.id)
 
 
@@ -45,11 +46,11 @@ def test_it_is_listed_and_described():
     kcells.register("own", OwnCell)
     info = kcells.describe("own")
     assert info in kcells.list_cells()
-    assert info.qualified_id == "session:own"
-    assert info.source == "session"
+    assert info.qualified_id == f"{SESSION}:own"
+    assert info.source == SESSION
     assert info.version == ""
     assert info.target == f"{OwnCell.__module__}:OwnCell"
-    assert type(kcells.cell("session:own", 4)) is OwnCell
+    assert type(kcells.cell(info.qualified_id, 4)) is OwnCell
 
 
 def test_registering_again_replaces():
@@ -146,9 +147,9 @@ def test_names_of_installed_plugins_are_taken(site):
 def test_a_plugin_installed_after_registering_is_ambiguous(site):
     kcells.register("foo", OwnCell)
     site.plugin("kcells-plugin-foo", {"foo": "FooCell"})
-    with pytest.raises(AmbiguousCellError, match='"session:foo"'):
+    with pytest.raises(AmbiguousCellError, match=f'"{SESSION}:foo"'):
         kcells.cell("foo", 4)
-    assert type(kcells.cell("session:foo", 4)) is OwnCell
+    assert type(kcells.cell(f"{SESSION}:foo", 4)) is OwnCell
     assert type(kcells.cell("kcells-plugin-foo:foo", 4)).__name__ == "FooCell"
 
 
