@@ -15,7 +15,8 @@ BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*)
 SOURCES := $(shell find kcells $(PLUGINS:%=%/src) -name '*.py' 2>/dev/null) \
            pyproject.toml $(wildcard plugins/*/pyproject.toml)
-QUIET := TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0
+# One thread for PyTorch: several test processes share the cores.
+QUIET := TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 OMP_NUM_THREADS=1
 
 .PHONY: setup demo test check lint types test-oldest benchmarks clean
 

@@ -56,20 +56,7 @@ def cell(name: Any, /, *args: Any, **kwargs: Any) -> Any:
     >>> [c.units for c in kcells.cell(["gru", "lstm"], 8).cells]
     [8, 8]
     """
-    if isinstance(name, (list, tuple)):
-        made = [_one_of_stack(member, args, kwargs) for member in name]
-        return StackedCells(made)
-    if isinstance(name, (str, type)):
-        cls = registry.load(name) if isinstance(name, str) else _checked_class(name)
-        return _construct(cls, args, kwargs)
-    if args or kwargs:
-        shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
-        raise ArgumentError(
-            f"{type(name).__name__} is made already; it cannot take {shown}.\n"
-            "  Pass the class or the id instead of the object, or leave the arguments out."
-        )
-    check_cell(name)
-    return name
+    return _make(name, args, kwargs, {})
 
 
 def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) -> Any:
@@ -108,9 +95,8 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
         )
     for_layer = {key: value for key, value in kwargs.items() if key in _RNN_OPTIONS}
     for_cell = {key: value for key, value in kwargs.items() if key not in _RNN_OPTIONS}
-    if "dtype" in kwargs and not _is_made(name):
-        for_cell |= {key: kwargs[key] for key in _SHARED}
-    made = cell(name, *args, **for_cell)
+    shared = {key: value for key, value in kwargs.items() if key in _SHARED}
+    made = _make(name, args, for_cell, shared)
     if dispatch == "require":
         raise DispatchError(
             f'{type(made).__name__}: dispatch="require" was asked for, and no built-in layer can'
@@ -121,14 +107,42 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     return RNN(made, **for_layer)
 
 
+def _make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]) -> Any:
+    """A cell; `shared` goes to each that is made here and takes it."""
+    if isinstance(name, (list, tuple)):
+        if name and _is_made(name) and (args or kwargs):
+            raise _made_already("every cell of the stack", args, kwargs)
+        cells = [
+            _make(member, (), {}, {}) if _is_made(member) else _make(member, args, kwargs, shared)
+            for member in name
+        ]
+        # The stack casts what it hands on, so it has the dtype of the cells.
+        dtype = {key: value for key, value in {**kwargs, **shared}.items() if key in _SHARED}
+        return StackedCells(cells, **dtype)
+    if isinstance(name, (str, type)):
+        cls = registry.load(name) if isinstance(name, str) else _checked_class(name)
+        return _construct(cls, args, kwargs, shared)
+    if args or kwargs:
+        raise _made_already(type(name).__name__, args, kwargs)
+    _check_no_layer(type(name))
+    check_cell(name)
+    return name
+
+
+def _made_already(what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ArgumentError:
+    shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+    near = [m for key in kwargs for m in difflib.get_close_matches(key, _RNN_OPTIONS, n=1)]
+    hint = f'  The layer takes "{near[0]}".\n' if near else ""
+    return ArgumentError(
+        f"{what} is made already; it cannot take {shown}.\n{hint}"
+        "  Pass the class or the id instead of the object, or leave the arguments out."
+    )
+
+
 def _is_made(name: Any) -> bool:
     if isinstance(name, (list, tuple)):
         return all(_is_made(member) for member in name)
     return not isinstance(name, (str, type))
-
-
-def _one_of_stack(member: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return cell(member) if _is_made(member) else cell(member, *args, **kwargs)
 
 
 def _checked_class(cls: type[Any]) -> type[Any]:
@@ -137,22 +151,47 @@ def _checked_class(cls: type[Any]) -> type[Any]:
     return cls
 
 
-def _construct(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _check_no_layer(cls: type[Any]) -> None:
+    if issubclass(cls, keras.layers.RNN):
+        raise CellError(
+            f"{cls.__name__} is a layer that runs over time, and a cell is needed.\n"
+            "  Pass the cell, such as keras.layers.GRUCell for keras.layers.GRU."
+        )
+
+
+def _construct(
+    cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]
+) -> Any:
+    _check_no_layer(cls)
     accepted = _accepted(cls)
-    if accepted is not None:
-        for key in kwargs:
-            if key not in accepted:
-                raise _unknown_argument(cls, key, accepted)
-    made = cls(*args, **kwargs)
+    unknown = [key for key in kwargs if accepted is not None and key not in accepted]
+    if unknown and not _is_open(cls):
+        raise _unknown_argument(cls, unknown[0], accepted or frozenset())
+    taken = {key: value for key, value in shared.items() if accepted is None or key in accepted}
+    try:
+        made = cls(*args, **kwargs, **taken)
+    except (TypeError, ValueError) as error:
+        # An open signature may take more than it shows; only the constructor knows.
+        if unknown:
+            raise _unknown_argument(cls, unknown[0], accepted or frozenset()) from error
+        raise
     check_cell(made)
     return made
+
+
+def _is_open(cls: type[Any]) -> bool:
+    parameters = inspect.signature(cls).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _accepted(cls: type[Any]) -> frozenset[str] | None:
     """The keyword arguments that `cls` takes; None if it takes any.
 
-    A constructor with `**kwargs` hands them on to the next one in line.
+    A constructor with `**kwargs` hands them on to the next one in line; what one that is
+    no layer does with them, nobody knows.
     """
+    if _is_open(cls) and not issubclass(cls, keras.layers.Layer):
+        return None
     names: set[str] = set()
     for base in cls.__mro__:
         constructor = vars(base).get("__init__")
@@ -168,6 +207,11 @@ def _accepted(cls: type[Any]) -> frozenset[str] | None:
 
 
 def _unknown_argument(cls: type[Any], key: str, accepted: frozenset[str]) -> ArgumentError:
+    if key in _RNN_OPTIONS:
+        return ArgumentError(
+            f'"{key}" is an argument of the layer; the bare cell {cls.__name__} does not take it.\n'
+            f"  Use kcells.build(..., {key}=...), which makes the layer too."
+        )
     near = difflib.get_close_matches(key, accepted | _RNN_OPTIONS, n=1, cutoff=0.5)
     hint = f'  Nearest: "{near[0]}".\n' if near else ""
     own = sorted(accepted - _EVERY_LAYER - {"args", "kwargs"})

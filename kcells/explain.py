@@ -27,6 +27,13 @@ class Explanation:
         path: `"loop"`, `"unrolled"`, `"fused"` or `"parallel"`.
         backend: the Keras backend.
         reasons: every condition that was looked at.
+
+    Examples:
+
+    >>> import kcells
+    >>> explanation = kcells.explain(kcells.build("gru", 8, unroll=True))
+    >>> explanation.path, explanation.reasons[0].condition, explanation.reasons[0].holds
+    ('unrolled', 'unroll is asked for', True)
     """
 
     layer: str
@@ -44,7 +51,15 @@ class Explanation:
 
 
 class Explanations(tuple[Explanation, ...]):
-    """One `Explanation` a recurrent layer, in the order of the model."""
+    """One `Explanation` a recurrent layer, in the order of the model.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> model = keras.Sequential([keras.Input((5, 3)), kcells.build("gru", 8)])
+    >>> [explanation.path for explanation in kcells.explain(model)]
+    ['loop']
+    """
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "no recurrent layer of kcells in this model"

@@ -32,8 +32,18 @@ def load_model(path: str | os.PathLike[str], **kwargs: Any) -> keras.Model:
     Raises:
         MissingPluginError: with the line that installs the plugin.
         PluginLoadError: if a plugin is there and does not load.
+
+    Examples:
+
+    >>> import keras, kcells, os, tempfile
+    >>> model = keras.Sequential([keras.Input((5, 3)), kcells.build("gru", 8)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.keras")
+    ...     model.save(path)
+    ...     kcells.load_model(path).output_shape
+    (None, 8)
     """
-    provenance.ensure_loaded(_read_config(path))
+    provenance.ensure_loaded(_read_config(path), kwargs.get("custom_objects"))
     return keras.models.load_model(path, **kwargs)
 
 

@@ -2,8 +2,9 @@
 
 Keras and TensorFlow hand out their own list and dict classes (tracked attributes,
 `ListWrapper`), and `keras.tree` treats those as other node types than the plain
-ones. So everything that comes from outside is first rebuilt from plain containers
-(`plain`, `conform`); after that `keras.tree` can be used freely.
+ones. It also sorts the keys of dicts, but on PyTorch only those of the outermost one. So
+everything that comes from outside is first rebuilt from plain containers
+with sorted keys (`plain`, `conform`); after that `keras.tree` can be used freely.
 
 A leaf is named the way a reader would write it: `inputs["pen"]["xy"]`.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "map_leaves",
     "outline",
     "plain",
+    "shape_leaves",
     "size_structure",
 ]
 
@@ -61,7 +63,7 @@ def _is_named_tuple(value: object) -> bool:
 def _rebuild(template: Any, values: Sequence[Any]) -> Any:
     """A plain container of the same kind as `template`, holding `values`."""
     if isinstance(template, Mapping):
-        return dict(zip(template, values, strict=True))
+        return dict(zip(_sorted_keys(template), values, strict=True))
     if _is_named_tuple(template):
         return type(template)(*values)
     return tuple(values) if isinstance(template, tuple) else list(values)
@@ -70,10 +72,14 @@ def _rebuild(template: Any, values: Sequence[Any]) -> Any:
 def _entries(value: Any) -> list[tuple[object, Any]] | None:
     """Keys and members of a container; None for a leaf."""
     if isinstance(value, Mapping):
-        return list(value.items())
+        return [(key, value[key]) for key in _sorted_keys(value)]
     if isinstance(value, (list, tuple)):
         return list(enumerate(value))
     return None
+
+
+def _sorted_keys(mapping: Mapping[Any, Any]) -> list[Any]:
+    return sorted(mapping, key=lambda key: (type(key).__name__, key))
 
 
 def plain(structure: Any) -> Any:
@@ -93,7 +99,7 @@ def map_leaves(function: Callable[[Any, str], Any], structure: Any, root: str = 
 
 
 def leaves_with_paths(structure: Any, root: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf with its name, in the order in which `structure` lists them."""
+    """Every leaf with its name, dicts in the order of their keys."""
     entries = _entries(structure)
     if entries is None:
         yield root, structure
@@ -106,7 +112,7 @@ def outline(structure: Any) -> str:
     """A one-line description: containers as they are, leaves by their shapes.
 
     >>> outline({"xy": Size((2,)), "force": [Size(())]})
-    '{"xy": (2,), "force": [()]}'
+    '{"force": [()], "xy": (2,)}'
     """
     entries = _entries(structure)
     if entries is None:
@@ -116,7 +122,7 @@ def outline(structure: Any) -> str:
         return type(structure).__name__ if shape is None else str(tuple(shape))
     inner = [outline(member) for _, member in entries]
     if isinstance(structure, Mapping):
-        pairs = zip(structure, inner, strict=True)
+        pairs = zip(_sorted_keys(structure), inner, strict=True)
         return "{" + ", ".join(f'"{key}": {text}' for key, text in pairs) + "}"
     if _is_named_tuple(structure):
         pairs = zip(structure._fields, inner, strict=True)
@@ -171,7 +177,7 @@ def conform(value: Any, template: Any, root: str, who: str) -> Any:
 
 def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "a dict with the keys " + ", ".join(f'"{key}"' for key in value)
+        return "a dict with the keys " + ", ".join(f'"{key}"' for key in _sorted_keys(value))
     if isinstance(value, (list, tuple)):
         return f"a {'tuple' if isinstance(value, tuple) else 'list'} of {len(value)}"
     return "a single tensor"
@@ -183,7 +189,8 @@ def _is_tensor_shape(value: Any) -> bool:
 
 
 def _is_dim(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    # NumPy's integers too, and no kind of bool.
+    return hasattr(value, "__index__") and "bool" not in type(value).__name__
 
 
 def size_structure(declared: Any, root: str, who: str) -> Any:
@@ -218,12 +225,12 @@ def size_structure(declared: Any, root: str, who: str) -> Any:
     def size(dims: Sequence[Any], path: str, value: Any) -> Size:
         if not all(_is_dim(dim) and dim >= 0 for dim in dims):
             raise fail(path, value)
-        return Size(tuple(dims))
+        return Size(tuple(int(dim) for dim in dims))
 
     def walk(value: Any, path: str, top: bool) -> Any:
         if isinstance(value, Size):
             return value
-        if hasattr(value, "__index__") and not isinstance(value, bool):
+        if _is_dim(value):
             return size((int(value),), path, value)
         if _is_tensor_shape(value):
             return size(value.as_list() if value.rank is not None else (None,), path, value)

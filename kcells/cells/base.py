@@ -25,6 +25,16 @@ class LinearRecurrence(NamedTuple):
         a: a structure like the state; leaves broadcast to `(time, batch, ...)`.
         b: a structure like the state; leaves are `(time, batch, ...)`.
         read_out: maps the states `h` of all steps, `(time, batch, ...)`, to the outputs.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> half = kcells.LinearRecurrence(a=0.5, b=np.ones((3, 1)), read_out=lambda h: 2 * h)
+    >>> h = 0.0
+    >>> for b in half.b:
+    ...     h = half.a * h + b
+    >>> float(half.read_out(h)[0])
+    3.5
     """
 
     a: Structure
@@ -46,9 +56,7 @@ class Cell(keras.layers.Layer):
     - `step(projected, states, training)` is the rest. Law:
       `call(x, s) == step(project_inputs(x), s)`.
     - `linear_recurrence(projected)` gives the coefficients of a cell that is linear in
-      its state. Law: equals the loop over `step`.
-    - `equivalent()` names the built-in layer that computes the same. Law: same outputs,
-      states and gradients.
+      its state; this release does not use them yet. Law: equals the loop over `step`.
 
     Shapes: inputs are a structure of `(batch, ...)`, states a structure of
     `(batch, *size)` as `state_size` says. Where `state_size` is an int, the states are a

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from kcells.cells.dropout import forget_masks
 from kcells.cells.protocol import BoundCell
@@ -81,8 +81,13 @@ def infer_step(
     states = state_specs(cell, tree.flatten(inputs)[0].shape[0])
     arguments = (inputs, states) if constants is None else (inputs, states, constants)
 
+    values = _current_values(cell.cell)
+
     def one_step(inputs: Structure, states: Structure, constants: Structure = None) -> Any:
-        return cell(inputs, states, training=None, constants=constants)
+        # Keras' trace hides the values that an outer scope holds for the variables, as
+        # inside of a compiled step of JAX, where they have no others.
+        with keras.StatelessScope(values):
+            return cell(inputs, states, training=None, constants=constants)
 
     try:
         outputs, new_states = _trace(one_step, *arguments)
@@ -96,6 +101,12 @@ def infer_step(
                 f"  new states: {outline(new_states)}"
             )
     return plain(outputs), states
+
+
+def _current_values(cell: Any) -> list[tuple[Any, Any]]:
+    if not isinstance(cell, keras.layers.Layer):
+        return []
+    return [(v, ops.cast(ops.convert_to_tensor(v), v.dtype)) for v in cell.variables]
 
 
 def declared_outputs(cell: BoundCell, dtype: str) -> Structure:

@@ -15,16 +15,27 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells.errors import CellError
+from kcells.errors import CellError, StructureError
 from kcells.structure import Size, conform, map_leaves, size_structure
 from kcells.types import Structure, Tensor
 
-__all__ = ["BoundCell", "check_cell", "parameters_of", "zero_states"]
+__all__ = ["BoundCell", "check_cell", "takes", "zero_states"]
+
+_ONE_VECTOR_CELLS = (
+    keras.layers.SimpleRNNCell,
+    keras.layers.GRUCell,
+    keras.layers.LSTMCell,
+)
 
 
 def check_cell(cell: Any) -> None:
     """Raises `CellError` unless `cell` has the two things that every cell has."""
     what = type(cell).__name__
+    if isinstance(cell, type):
+        raise CellError(
+            f"{cell.__name__} is a class, and a cell is needed.\n"
+            f"  Make one: {cell.__name__}(...); or use kcells.build, which takes the class."
+        )
     if not callable(getattr(cell, "call", None)):
         raise CellError(
             f"{what} is no recurrent cell: it has no method call(inputs, states).\n"
@@ -40,9 +51,12 @@ def check_cell(cell: Any) -> None:
         )
 
 
-def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of the parameters of `function`."""
-    return frozenset(inspect.signature(function).parameters)
+def takes(function: Callable[..., Any], argument: str) -> bool:
+    """Whether `function` can be called with a keyword argument of this name."""
+    parameters = inspect.signature(function).parameters
+    return argument in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
 
 
 def zero_states(state_size: Any, batch_size: Any, dtype: str, who: str) -> Structure:
@@ -67,7 +81,7 @@ class BoundCell:
         check_cell(cell)
         self.cell = cell
         self.name = type(cell).__name__
-        self._parameters = parameters_of(cell.call)
+        self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
         self._owner = owner
 
     # The sizes are read when they are first needed, and again after `build`, which may
@@ -106,7 +120,7 @@ class BoundCell:
 
     def takes(self, argument: str) -> bool:
         """Whether the cell's `call` has a parameter of this name."""
-        return argument in self._parameters
+        return self._taken[argument]
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds the cell for inputs of `input_shape`, unless it is built.
@@ -119,7 +133,8 @@ class BoundCell:
         # Without a build method of its own, a layer's weights come with its first call:
         # the trace that finds out its outputs.
         if type(cell).build is not keras.layers.Layer.build:
-            if constants_shape is not None and "constants_shape" in parameters_of(cell.build):
+            _check_builtin_input(cell, input_shape)
+            if constants_shape is not None and takes(cell.build, "constants_shape"):
                 cell.build(input_shape, constants_shape=constants_shape)
             else:
                 cell.build(input_shape)
@@ -134,9 +149,9 @@ class BoundCell:
             return zero_states(self.sizes, batch_size, self.compute_dtype, self.name)
         # Cells written for Keras 2 take a dtype as well; a few want to know `training`.
         known = {"batch_size": batch_size, "dtype": self.compute_dtype, "training": training}
-        accepted = parameters_of(function)
-        state = function(**{key: value for key, value in known.items() if key in accepted})
-        return self.conform_states(state, f"{self.name}.get_initial_state()")
+        state = function(**{key: value for key, value in known.items() if takes(function, key)})
+        state = self.conform_states(state, f"{self.name}.get_initial_state()")
+        return map_leaves(lambda leaf, _: _for_batch(leaf, batch_size), state)
 
     def conform_states(self, states: Structure, root: str) -> Structure:
         """`states` in the structure of `sizes`; a single state may come bare."""
@@ -228,6 +243,26 @@ class BoundCell:
             )
         outputs, new_states = result
         return outputs, self.conform_states(new_states, f"the new states of {self.name}")
+
+
+def _check_builtin_input(cell: Any, input_shape: Structure) -> None:
+    """Says what Keras' own cells would say in an unfriendly way, or not at all."""
+    if not isinstance(cell, _ONE_VECTOR_CELLS):
+        return
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
+        raise StructureError(
+            f"{type(cell).__name__} takes one tensor of (batch, features) a time step.\n"
+            f"  Received a step of {input_shape!r}.\n"
+            "  Give sequences of (batch, time, features); for nested inputs choose a cell"
+            " that takes them."
+        )
+
+
+def _for_batch(leaf: Tensor, batch_size: Tensor) -> Tensor:
+    """An initial state of one row stands for every sample; JAX would not broadcast it."""
+    if leaf.shape[0] == 1 and not (isinstance(batch_size, int) and batch_size == 1):
+        return ops.broadcast_to(leaf, (batch_size, *leaf.shape[1:]))
+    return leaf
 
 
 def _spelled_out(sizes: Structure) -> Any:

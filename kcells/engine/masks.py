@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops, tree
 
 from kcells.errors import StructureError
-from kcells.structure import conform, leaves_with_paths, plain
+from kcells.structure import conform, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure, Tensor
 
 __all__ = ["combine", "select"]
@@ -18,7 +18,8 @@ def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
     """One `(batch, time)` mask, true where every given mask is true.
 
     Args:
-        mask: a mask, or a structure like `inputs` of masks and None.
+        mask: a mask, or a structure like `inputs` of masks and None, in which a mask or
+            None may also stand for a whole container.
         inputs: the sequences, for their structure, batch and time.
         who: the layer, for messages.
 
@@ -33,13 +34,26 @@ def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
         given = [m for _, m in leaves_with_paths(mask, "mask") if m is not None]
         if not given:
             return None
-        mask = conform(mask, plain(inputs), "mask", who)
+        inputs = plain(inputs)
+        mask = conform(_spread(mask, inputs), inputs, "mask", who)
     masks = [(path, m) for path, m in leaves_with_paths(mask, "mask") if m is not None]
     sequence = tree.flatten(inputs)[0]
     for path, leaf in masks:
         _check_shape(path, leaf, sequence, who)
     leaves = [ops.cast(leaf, "bool") for _, leaf in masks]
     return reduce(ops.logical_and, leaves) if leaves else None
+
+
+def _spread(mask: Structure, inputs: Structure) -> Structure:
+    """A mask or None that stands for a container, at every leaf of it."""
+    if not tree.is_nested(mask):
+        return map_leaves(lambda leaf, path: mask, inputs)
+    if isinstance(mask, dict):
+        if isinstance(inputs, dict) and set(mask) == set(inputs):
+            return {key: _spread(mask[key], inputs[key]) for key in mask}
+    elif isinstance(inputs, (list, tuple)) and len(mask) == len(inputs):
+        return [_spread(m, x) for m, x in zip(mask, inputs, strict=True)]
+    return mask
 
 
 def _check_shape(path: str, mask: Any, sequence: Any, who: str) -> None:

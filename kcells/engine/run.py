@@ -25,8 +25,10 @@ from keras import ops, tree
 
 from kcells.cells.protocol import BoundCell
 from kcells.engine import backends
+from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.masks import select
 from kcells.engine.plan import Plan
+from kcells.structure import plain
 from kcells.types import Structure, Tensor
 
 __all__ = ["LoopOptions", "execute"]
@@ -93,7 +95,7 @@ def execute(
         return cell(x, states, training, constants)
 
     loop = _Loop(cell_step, states, zeros, mask, outputs, options)
-    scan = _unrolled if plan.path == "unrolled" else backends.current().scan
+    scan = unrolled_scan if plan.path == "unrolled" else backends.current().scan
     carry, ys = scan(
         loop.step, loop.carry, loop.xs(inputs), emits=loop.emits, variables=_variables(cell)
     )
@@ -145,19 +147,6 @@ class _Loop:
         return tree.map_structure(_swap_batch_and_time, ys), carry["states"]
 
 
-def _unrolled(
-    step: Any, carry: Structure, xs: Structure, *, emits: Structure, variables: Any
-) -> tuple[Structure, Structure]:
-    """The loop written out, with the same contract as `backends.Backend.scan`."""
-    columns = [ops.unstack(leaf, axis=0) for leaf in tree.flatten(xs)]
-    emitted = []
-    for leaves in zip(*columns, strict=True):
-        carry, y = step(carry, tree.pack_sequence_as(xs, list(leaves)))
-        emitted.append(tree.flatten(y))
-    stacked = [ops.stack(rows, axis=0) for rows in zip(*emitted, strict=True)]
-    return carry, tree.pack_sequence_as(emits, stacked)
-
-
 def _variables(cell: BoundCell) -> list[Any]:
     return list(cell.cell.variables) if isinstance(cell.cell, keras.layers.Layer) else []
 
@@ -165,7 +154,7 @@ def _variables(cell: BoundCell) -> list[Any]:
 def _like(output: Structure, specs: Structure) -> Structure:
     flat = [
         ops.cast(leaf, spec.dtype)
-        for leaf, spec in zip(tree.flatten(output), tree.flatten(specs), strict=True)
+        for leaf, spec in zip(tree.flatten(plain(output)), tree.flatten(specs), strict=True)
     ]
     return tree.pack_sequence_as(specs, flat)
 

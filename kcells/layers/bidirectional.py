@@ -13,6 +13,7 @@ from kcells._keras_private import get_mask
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
 from kcells.layers.dtypes import cast_floats
+from kcells.layers.rnn import RNN
 from kcells.registry import provenance
 from kcells.structure import child, map_leaves, outline, plain
 from kcells.types import Structure, Tensor
@@ -86,7 +87,11 @@ class Bidirectional(keras.layers.Bidirectional):
         constants_shape: Structure = None,
     ) -> None:
         for layer in (self.forward_layer, self.backward_layer):
-            if not layer.built:
+            if layer.built:
+                continue
+            if constants_shape is not None and isinstance(layer, RNN):
+                layer.build(sequences_shape, constants_shape=constants_shape)
+            else:
                 layer.build(sequences_shape)
         self.built = True
 
@@ -104,7 +109,7 @@ class Bidirectional(keras.layers.Bidirectional):
             layer.compute_output_spec(sequences, **given)
             for layer, given in zip(self._layers_in_order, arguments, strict=True)
         )
-        return self._merged(forward, backward, _merge_specs)
+        return self._merged(forward, backward, self._merge_specs)
 
     def compute_output_shape(
         self,
@@ -117,22 +122,15 @@ class Bidirectional(keras.layers.Bidirectional):
             _shapes_to_specs(layer.compute_output_shape(sequences_shape))
             for layer in self._layers_in_order
         )
-        merged = self._merged(forward, backward, _merge_specs)
+        merged = self._merged(forward, backward, self._merge_specs)
         return tree.map_structure(lambda spec: tuple(spec.shape), merged)
 
     def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
         """The mask of the outputs, in the structure of what `call` returns."""
-        sequences = plain(sequences)
-        mask = combine(previous_mask, sequences, self.name)
-        kept = mask if self.return_sequences else None
-        specs = self.compute_output_spec(sequences)
-        if not self.return_state:
-            return tree.map_structure(lambda _: kept, specs)
-        outputs = 2 if self.merge_mode is None else 1
-        return tuple(
-            tree.map_structure(lambda _, m=kept if k < outputs else None: m, entry)
-            for k, entry in enumerate(specs)
-        )
+        mask = combine(previous_mask, plain(sequences), self.name)
+        # The backward outputs are turned round, so that both have the mask of the inputs.
+        one_way = self.forward_layer.compute_mask(sequences, mask)
+        return self._merged(one_way, one_way, lambda mode, forward, backward: forward)
 
     # -- Calling
 
@@ -156,6 +154,7 @@ class Bidirectional(keras.layers.Bidirectional):
             backward = self._map_outputs(lambda leaf: ops.flip(leaf, axis=1), backward)
 
         def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
+            self._check_axes(mode, a)
             dtype = self.compute_dtype
             return _MERGES[mode](cast_floats(a, dtype), cast_floats(b, dtype))
 
@@ -197,6 +196,22 @@ class Bidirectional(keras.layers.Bidirectional):
             return (forward, backward, *states)
         output = _merge(plain(self.merge_mode), forward, backward, merge, "merge_mode", self.name)
         return (output, *states) if self.return_state else output
+
+    def _merge_specs(self, mode: str, forward: Any, backward: Any) -> keras.KerasTensor:
+        self._check_axes(mode, forward)
+        shape = tuple(forward.shape)
+        if mode == "concat":
+            shape = (*shape[:-1], shape[-1] + backward.shape[-1])
+        return keras.KerasTensor(shape, dtype=forward.dtype)
+
+    def _check_axes(self, mode: str, output: Any) -> None:
+        leading = 2 if self.return_sequences else 1
+        if mode == "concat" and len(output.shape) <= leading:
+            raise StructureError(
+                f'Bidirectional (layer "{self.name}"): an output of one number a sample has no'
+                ' axis to "concat".\n'
+                '  Choose "sum", "ave", "mul" or None for it.'
+            )
 
     # -- States
 
@@ -260,7 +275,7 @@ class Bidirectional(keras.layers.Bidirectional):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Bidirectional:
         """The layer of a configuration; loads the plugins that its cells come from."""
-        provenance.ensure_loaded(config)
+        provenance.ensure_loaded(config, custom_objects)
         return super().from_config(copy.deepcopy(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
 
 
@@ -306,13 +321,6 @@ def _merge(
             f'Bidirectional (layer "{who}"): {path} is {mode!r}, and there is one tensor.'
         )
     return (forward, backward) if mode is None else merge(mode, forward, backward)
-
-
-def _merge_specs(mode: str, forward: Any, backward: Any) -> keras.KerasTensor:
-    shape = tuple(forward.shape)
-    if mode == "concat":
-        shape = (*shape[:-1], shape[-1] + backward.shape[-1])
-    return keras.KerasTensor(shape, dtype=forward.dtype)
 
 
 def _shapes_to_specs(shapes: Structure) -> Structure:

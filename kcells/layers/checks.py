@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras import ops
+from keras import ops, tree
 
 from kcells._keras_private import get_mask
 from kcells.cells.protocol import BoundCell
+from kcells.engine import backends
+from kcells.engine.backends.base import SizeCheck
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError, table
 from kcells.structure import agree, leaves_with_paths, map_leaves, outline, plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["CallChecks", "Given", "check_states"]
+__all__ = ["CallChecks", "Given", "check_sizes_at_run_time", "check_states"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,3 +118,27 @@ def check_states(
             f"  Each is (batch, ...) as in {cell.name}.state_size: {outline(cell.sizes)}."
         )
     return states
+
+
+def check_sizes_at_run_time(given: Given, states: Structure, who: str) -> None:
+    """Compares the sizes that are known only when the call runs.
+
+    Without it TensorFlow would broadcast a state of batch 1, or take the first steps of a
+    longer sequence, and say nothing.
+    """
+    reference = tree.flatten(given.sequences)[0]
+    timed = list(leaves_with_paths(given.sequences, "inputs"))
+    if given.mask is not None:
+        timed.append(("mask", given.mask))
+    axes = ((0, "batch"), (1, "time"))
+    checks = [
+        SizeCheck(path, leaf, axis, reference, name)
+        for path, leaf in timed
+        if leaf is not reference
+        for axis, name in axes
+    ]
+    checks += [
+        SizeCheck(path, leaf, 0, reference, "batch")
+        for path, leaf in leaves_with_paths(states, "the state")
+    ]
+    backends.current().check_sizes(checks, who)

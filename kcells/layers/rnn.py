@@ -19,7 +19,7 @@ from kcells.engine.masks import combine
 from kcells.engine.plan import LayerFacts, Plan, choose
 from kcells.engine.run import LoopOptions, execute
 from kcells.errors import CellError, ConfigurationError
-from kcells.layers.checks import CallChecks, check_states
+from kcells.layers.checks import CallChecks, check_sizes_at_run_time, check_states
 from kcells.layers.dtypes import cast_floats, computed_dtype
 from kcells.layers.memory import Memory
 from kcells.layers.stacked import StackedCells
@@ -200,6 +200,7 @@ class RNN(keras.layers.RNN):
         given = self._checks.check(sequences, initial_state, mask, constants)
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = self._first_states(given.initial_state, batch, training)
+        check_sizes_at_run_time(given, states, self._who)
         step_outputs = self._traces.outputs(self._bound, given.sequences, constants)
         with sequence_masks(self.cell, batch, training):
             outputs, states = execute(
@@ -361,7 +362,7 @@ class RNN(keras.layers.RNN):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> RNN:
         """The layer of a configuration; loads the plugins that its cells come from."""
         config = dict(config)
-        provenance.ensure_loaded(config)
+        provenance.ensure_loaded(config, custom_objects)
         config.pop("cell_sources", None)
         cell = keras.saving.deserialize_keras_object(
             config.pop("cell"), custom_objects=custom_objects

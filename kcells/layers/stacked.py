@@ -59,8 +59,10 @@ class StackedCells(keras.layers.StackedRNNCells):
         self._outputs: Any = None
 
     @property
-    def state_size(self) -> list[Any]:
-        """One entry a cell: its `state_size`."""
+    def state_size(self) -> list[Any] | None:
+        """One entry a cell, its `state_size`; None while a cell does not know its own yet."""
+        if any(cell.state_size is None for cell in self.cells):
+            return None
         return [bound.entry_size for bound in self._bounds]
 
     @property
@@ -71,7 +73,7 @@ class StackedCells(keras.layers.StackedRNNCells):
     @property
     def splits_step(self) -> bool:
         """Whether the first cell's input side can be computed ahead."""
-        return self._bounds[0].hoists
+        return type(self).call is StackedCells.call and self._bounds[0].hoists
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> list[Structure]:
         """The initial states of all cells."""
@@ -131,5 +133,5 @@ class StackedCells(keras.layers.StackedRNNCells):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StackedCells:
         """The stack of a configuration; loads the plugins that its cells come from."""
-        provenance.ensure_loaded(config)
+        provenance.ensure_loaded(config, custom_objects)
         return super().from_config(dict(config), custom_objects=custom_objects)  # type: ignore[no-any-return]

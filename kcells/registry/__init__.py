@@ -20,7 +20,6 @@ from kcells.registry.metadata import GROUP
 __all__ = [
     "GROUP",
     "CellInfo",
-    "declaration_of",
     "describe",
     "hidden_cells",
     "list_cells",
@@ -85,6 +84,8 @@ def describe(name: str) -> CellInfo:
     >>> kcells.describe("lstm").qualified_id
     'kcells:lstm'
     """
+    if not isinstance(name, str):
+        raise UnknownCellError(f"a cell's name is a string; received {name!r}.")
     visible, hidden = _visible_and_hidden()
     return names.resolve(name, visible, hidden)
 
@@ -97,7 +98,7 @@ def load(name: str) -> type[Any]:
         PluginLoadError: if the plugin does not load.
     """
     info = describe(name)
-    if info.distribution == SESSION:
+    if info in _session_infos():
         with _lock:
             return _session[info.id]
     return loading.load(info)
@@ -163,6 +164,12 @@ def unregister(name: str) -> None:
 
     Raises:
         UnknownCellError: if the name was not registered in this process.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> _ = kcells.register("my_cell", keras.layers.GRUCell)
+    >>> kcells.unregister("my_cell")
     """
     with _lock:
         if name not in _session:
@@ -171,22 +178,6 @@ def unregister(name: str) -> None:
                 f'no cell "{name}" was registered in this process. Registered: {known}.'
             )
         del _session[name]
-
-
-def declaration_of(distribution: str, class_name: str) -> tuple[list[CellInfo], bool]:
-    """The declarations by which `distribution` could provide the class `class_name`.
-
-    For loading saved models: a file names a distribution and a class, and only what
-    an installed entry point declares may be imported for it.
-
-    Returns:
-        The visible declarations of the distribution, those of that very class first,
-        and whether the distribution is there but hidden by `KCELLS_PLUGINS`.
-    """
-    visible, hidden = _visible_and_hidden()
-    of_distribution = [info for info in visible if info.distribution == distribution]
-    of_distribution.sort(key=lambda info: info.class_name != class_name)
-    return of_distribution, any(info.distribution == distribution for info in hidden)
 
 
 def refresh() -> None:

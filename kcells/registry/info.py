@@ -25,6 +25,13 @@ class CellInfo:
         target: where the class is, `"package.module:Class"`.
         summary: the distribution's one-line description.
         requires: the distribution's requirements on kcells, such as `"kcells<1,>=0.1"`.
+
+    Examples:
+
+    >>> import kcells
+    >>> info = kcells.describe("gru")
+    >>> info.id, info.distribution, info.class_name
+    ('gru', 'kcells', 'GRUCell')
     """
 
     id: str

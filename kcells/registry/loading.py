@@ -70,7 +70,7 @@ def _import(info: CellInfo) -> type[Any]:
     module_name, _, attribute = info.target.partition(":")
     try:
         target: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shown = "".join(traceback.format_exception(error)).rstrip()
         raise PluginLoadError(
             f'cell "{info.id}" of {info.source} cannot be loaded:'
@@ -80,13 +80,15 @@ def _import(info: CellInfo) -> type[Any]:
             f" or remove it (pip uninstall {info.distribution})."
         ) from error
     for part in attribute.split("."):
-        if not hasattr(target, part):
+        try:
+            target = getattr(target, part)
+        except Exception as error:
+            detail = "" if isinstance(error, AttributeError) else f": {error}"
             raise PluginLoadError(
                 f'cell "{info.id}" of {info.source} cannot be loaded:'
-                f' {module_name} has no attribute "{attribute}".\n'
+                f' {module_name} has no attribute "{attribute}"{detail}.\n'
                 f'  Its entry point says "{info.target}". Tell the authors of the plugin.'
-            )
-        target = getattr(target, part)
+            ) from error
     reason = check_cell_class(target)
     if reason is not None:
         raise PluginLoadError(

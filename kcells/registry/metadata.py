@@ -8,9 +8,10 @@ a plugin installed from a running notebook is found. If a distribution stands on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ GROUP = "kcells.cells"
 
 _Fingerprint = tuple[tuple[str, int], ...]
 
-_lock = threading.Lock()
+# No lock: two threads may both read, and get the same; a lock that a fork copies while it is
+# held would stop the child for good.
 _cache: tuple[_Fingerprint, tuple[CellInfo, ...]] | None = None
 
 
@@ -36,19 +38,17 @@ def declared_cells() -> tuple[CellInfo, ...]:
     Trust (`KCELLS_PLUGINS`) is not applied here.
     """
     global _cache
-    fingerprint = _path_fingerprint()
-    with _lock:
-        if _cache is None or _cache[0] != fingerprint:
-            infos = sorted(read_distributions(importlib_metadata.distributions()))
-            _cache = (fingerprint, tuple(infos))
-        return _cache[1]
+    fingerprint, cached = _path_fingerprint(), _cache
+    if cached is None or cached[0] != fingerprint:
+        infos = sorted(read_distributions(importlib_metadata.distributions()))
+        cached = _cache = (fingerprint, tuple(infos))
+    return cached[1]
 
 
 def refresh() -> None:
     """Forgets what was read, so that the next look-up reads the metadata again."""
     global _cache
-    with _lock:
-        _cache = None
+    _cache = None
 
 
 def read_distributions(
@@ -57,24 +57,66 @@ def read_distributions(
     """The declarations of `distributions`; of two with one name, the first counts."""
     seen: set[str] = set()
     for distribution in distributions:
-        # Most distributions declare no cell: look before parsing anything.
-        if GROUP not in (distribution.read_text("entry_points.txt") or ""):
-            continue
-        metadata = distribution.metadata
-        name = canonicalize_name(metadata["Name"] or "")
-        if not name or name in seen:
-            continue
-        seen.add(name)
-        requires = tuple(_requirements_on_kcells(metadata.get_all("Requires-Dist") or ()))
-        for entry_point in distribution.entry_points.select(group=GROUP):
-            yield CellInfo(
-                id=entry_point.name,
-                distribution=name,
-                version=metadata["Version"] or "",
-                target=entry_point.value,
-                summary=metadata["Summary"] or "",
-                requires=requires,
+        try:
+            infos = _read(distribution)
+        except Exception as error:
+            # Metadata that cannot be read must not hide the cells of everybody else.
+            warnings.warn(
+                f"kcells: the metadata of {_location(distribution)} cannot be read, and its cells"
+                f" are left out: {type(error).__name__}: {error}",
+                stacklevel=2,
             )
+            continue
+        for info in infos:
+            if info.distribution not in seen:
+                yield info
+        seen.update(info.distribution for info in infos)
+
+
+def _read(distribution: Any) -> list[CellInfo]:
+    # Most distributions declare no cell: look before parsing anything.
+    if GROUP not in (distribution.read_text("entry_points.txt") or ""):
+        return []
+    name = canonicalize_name(distribution.metadata.get("Name") or "")
+    if not name:
+        return []
+    with contextlib.suppress(importlib_metadata.PackageNotFoundError):
+        # What stands first on sys.path under this name; it may have given up the cells.
+        distribution = importlib_metadata.distribution(name)
+    metadata = distribution.metadata
+    requires = tuple(_requirements_on_kcells(metadata.get_all("Requires-Dist") or ()))
+    entries = _entries(distribution.read_text("entry_points.txt") or "")
+    return [
+        CellInfo(
+            id=cell_id,
+            distribution=name,
+            version=metadata.get("Version") or "",
+            target=target,
+            summary=metadata.get("Summary") or "",
+            requires=requires,
+        )
+        for cell_id, target in dict(entries).items()
+    ]
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Name and target of the entry points of our group; damaged lines are passed over.
+
+    importlib-metadata reads such a file too, and fails as a whole on one bad line.
+    """
+    group = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            group = line.strip("[] ")
+        elif group == GROUP and not line.startswith(("#", ";")):
+            name, _, value = line.partition("=")
+            target = "".join(value.partition("[")[0].split())
+            if name.strip() and target:
+                yield name.strip(), target
+
+
+def _location(distribution: Any) -> str:
+    return str(distribution.locate_file("")) if hasattr(distribution, "locate_file") else "one"
 
 
 def _requirements_on_kcells(lines: Iterable[str]) -> Iterator[str]:

@@ -7,11 +7,12 @@ the entry point that declares it, without trusting anything else in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, is_normalized_name
+from packaging.version import InvalidVersion, Version
 
 from kcells.errors import MissingPluginError
 from kcells.registry import loading, trust
@@ -37,43 +38,63 @@ def registered_names(config: Any) -> Iterator[str]:
 
 
 def sources(config: Any) -> list[dict[str, str]]:
-    """Id, distribution and version of every plugin cell in `config`, as plain data."""
+    """Id, distribution and version of every declared cell in `config`, as plain data."""
     by_class = {(info.distribution, info.class_name): info for info in declared_cells()}
-    found = []
-    for name in dict.fromkeys(registered_names(config)):
-        package, _, class_name = name.rpartition(">")
-        info = by_class.get((package, class_name))
-        if info is not None:
-            found.append(
-                {"id": info.id, "distribution": info.distribution, "version": info.version}
-            )
-    return found
+    found = [by_class[key] for key in dict.fromkeys(_classes(config)) if key in by_class]
+    return [
+        {"id": info.id, "distribution": info.distribution, "version": info.version}
+        for info in found
+    ]
 
 
-def ensure_loaded(config: Any) -> None:
+def _classes(config: Any) -> Iterator[tuple[str, str]]:
+    """Distribution and class name of everything in `config` that may be a declared cell."""
+    if isinstance(config, dict):
+        class_name, name = config.get("class_name"), config.get("registered_name")
+        if isinstance(name, str) and ">" in name:
+            package, _, registered = name.rpartition(">")
+            yield canonicalize_name(package), registered
+        elif isinstance(class_name, str) and config.get("module") == "keras.layers":
+            yield BUILTIN_DISTRIBUTION, class_name
+    if isinstance(config, (dict, list, tuple)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from _classes(value)
+
+
+def ensure_loaded(config: Any, custom_objects: Mapping[str, Any] | None = None) -> None:
     """Imports the plugins whose classes `config` names and Keras does not know yet.
 
     Only classes of distributions with a visible entry point are imported; a module
     that the configuration names is never looked at.
 
+    Args:
+        config: a nested configuration.
+        custom_objects: classes that the caller provides, as Keras takes them.
+
     Raises:
         MissingPluginError: if a plugin is not installed, hidden, or lacks the class.
         PluginLoadError: if it is there and does not load.
     """
+    provided = {**keras.saving.get_custom_objects(), **(custom_objects or {})}
     versions = {source["distribution"]: source["version"] for source in _recorded(config)}
     for name in dict.fromkeys(registered_names(config)):
         package, separator, class_name = name.rpartition(">")
-        if not separator or keras.saving.get_registered_object(name) is not None:
+        if not separator or name in provided or class_name in provided or _is_known(name):
             continue
         distribution = canonicalize_name(package)
+        if not is_normalized_name(distribution):
+            continue
         visible, hidden = trust.split_by_trust(
             info for info in declared_cells() if info.distribution == distribution
         )
         _load_class(name, class_name, visible)
-        known = keras.saving.get_registered_object(name) is not None
         is_plugin = distribution in versions or distribution.startswith(PREFIX)
-        if not known and (visible or hidden or is_plugin):
+        if not _is_known(name) and (visible or hidden or is_plugin):
             raise _missing(class_name, distribution, versions.get(distribution), visible, hidden)
+
+
+def _is_known(name: str) -> bool:
+    return keras.saving.get_registered_object(name) is not None
 
 
 def _load_class(name: str, class_name: str, infos: tuple[CellInfo, ...]) -> None:
@@ -81,7 +102,7 @@ def _load_class(name: str, class_name: str, infos: tuple[CellInfo, ...]) -> None
     for info in sorted(infos, key=lambda info: info.class_name != class_name):
         if info.distribution != BUILTIN_DISTRIBUTION:
             loading.load(info)
-        if keras.saving.get_registered_object(name) is not None:
+        if _is_known(name):
             return
 
 
@@ -89,13 +110,32 @@ def _recorded(config: Any) -> Iterator[dict[str, str]]:
     if isinstance(config, dict):
         records = config.get("cell_sources")
         for record in records if isinstance(records, list) else ():
-            if isinstance(record, dict) and {"distribution", "version"} <= set(record):
+            if isinstance(record, dict) and _is_record(record):
                 yield record
         for value in config.values():
             yield from _recorded(value)
     elif isinstance(config, (list, tuple)):
         for value in config:
             yield from _recorded(value)
+
+
+def _is_record(record: dict[Any, Any]) -> bool:
+    # People paste the install line into a shell: nothing of a file goes into it unchecked.
+    distribution, version = record.get("distribution"), record.get("version")
+    return (
+        isinstance(distribution, str)
+        and is_normalized_name(distribution)
+        and isinstance(version, str)
+        and _is_version(version)
+    )
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _missing(

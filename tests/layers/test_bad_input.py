@@ -87,7 +87,7 @@ def test_the_same_is_said_of_symbolic_inputs():
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ({"slow": np.ones((8, 2, 3))}, 'a dict with the keys "slow", "fast"'),
+        ({"slow": np.ones((8, 2, 3))}, 'a dict with the keys "fast", "slow"'),
         ([np.ones((8, 2, 3)), np.ones((8, 4))], "received a list of 2"),
         (np.ones((8, 4)), "received a single tensor"),
         ({"slow": [np.ones((8, 2, 3))], "fast": np.ones((8, 4))}, 'initial_state["slow"]'),
@@ -97,7 +97,7 @@ def test_an_initial_state_of_another_structure(state, text):
     call = fails(
         StructureError,
         "initial_state",
-        'needed:   {"slow": (2, 3), "fast": (4,)}',
+        'needed:   {"fast": (4,), "slow": (2, 3)}',
         text,
     )
     call(inputs(), initial_state=state)
@@ -107,7 +107,7 @@ def test_an_initial_state_of_another_shape():
     fails(
         StructureError,
         'initial_state["slow"]   needed (8, 2, 3)   received (8, 3, 2)',
-        'CountingCell.state_size: {"slow": (2, 3), "fast": (4,)}',
+        'CountingCell.state_size: {"fast": (4,), "slow": (2, 3)}',
     )(inputs(), initial_state={"slow": np.ones((8, 3, 2)), "fast": np.ones((8, 4))})
 
 

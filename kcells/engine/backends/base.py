@@ -6,11 +6,21 @@ Masks, carry-over, reversal and the choice of outputs are written once, above it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kcells.types import Step, Structure
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "SizeCheck"]
+
+
+class SizeCheck(NamedTuple):
+    """Axis `axis` of `tensor`, named `path`, has to be as long as that of `reference`."""
+
+    path: str
+    tensor: Any
+    axis: int
+    reference: Any
+    axis_name: str
 
 
 class Backend(Protocol):
@@ -38,5 +48,13 @@ class Backend(Protocol):
 
         Returns:
             The last carry, and the structure of all `y`, `(time, ...)`.
+        """
+        ...
+
+    def check_sizes(self, sizes: Sequence[SizeCheck], who: str) -> None:
+        """Checks at run time what is not known before: sizes that have to agree.
+
+        Raises:
+            The backend's own error, with the message of the first check that fails.
         """
         ...

@@ -15,9 +15,14 @@ import keras
 from jax import numpy as jnp
 from keras import ops, tree
 
+from kcells.engine.backends.base import SizeCheck
 from kcells.types import Step, Structure
 
-__all__ = ["scan"]
+__all__ = ["check_sizes", "scan"]
+
+
+def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
+    """Nothing to do: every size is known when a call is checked."""
 
 
 def scan(
@@ -31,21 +36,28 @@ def scan(
     """See `base.Backend.scan`."""
     updated = [v for v in variables if not v.trainable]
     fixed = [(v, _value(v)) for v in variables if v.trainable]
+    touched: set[int] = set()
 
     def body(state: Any, x: Any) -> Any:
         values, flat_carry = state
         mapping = [*fixed, *zip(updated, values, strict=True)]
         with keras.StatelessScope(mapping) as scope:
+            before = [scope.get_current_value(v) for v in updated]
             new_carry, y = step(
                 tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(xs, x)
             )
         new_values = [scope.get_current_value(v) for v in updated]
+        touched.update(
+            k for k, (old, new) in enumerate(zip(before, new_values, strict=True)) if old is not new
+        )
         return (new_values, tree.flatten(new_carry)), tree.flatten(y)
 
     first = ([_value(v) for v in updated], [jnp.asarray(leaf) for leaf in tree.flatten(carry)])
     (values, flat_carry), ys = jax.lax.scan(body, first, tree.flatten(xs))
-    for variable, value in zip(updated, values, strict=True):
-        variable.assign(value)
+    # A frozen weight that no step has touched keeps its value: under mixed precision the
+    # one in the carry has been rounded.
+    for k in touched:
+        updated[k].assign(values[k])
     return tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(emits, ys)
 
 

@@ -8,9 +8,23 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
+from kcells.engine.backends.base import SizeCheck
 from kcells.types import Step, Structure
 
-__all__ = ["scan"]
+__all__ = ["check_sizes", "scan"]
+
+
+def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
+    """See `base.Backend.check_sizes`; in a graph, sizes are known when it runs."""
+    for check in sizes:
+        axis = check.axis
+        if None not in (check.tensor.shape[axis], check.reference.shape[axis]):
+            continue
+        tf.debugging.assert_equal(
+            tf.shape(check.tensor)[axis],
+            tf.shape(check.reference)[axis],
+            message=f"{who}: {check.path} and the inputs disagree on {check.axis_name}.",
+        )
 
 
 def scan(

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-from keras import tree
+from kcells.engine.backends.base import SizeCheck
+from kcells.engine.backends.unrolled import scan
 
-from kcells.types import Step, Structure
-
-__all__ = ["scan"]
+__all__ = ["check_sizes", "scan"]
 
 
-def scan(
-    step: Step,
-    carry: Structure,
-    xs: Structure,
-    *,
-    emits: Structure,
-    variables: Sequence[Any],
-) -> tuple[Structure, Structure]:
-    """See `base.Backend.scan`."""
-    columns = [torch.unbind(leaf) for leaf in tree.flatten(xs)]
-    emitted = []
-    for leaves in zip(*columns, strict=True):
-        carry, y = step(carry, tree.pack_sequence_as(xs, list(leaves)))
-        emitted.append(tree.flatten(y))
-    stacked = [torch.stack(rows) for rows in zip(*emitted, strict=True)]
-    return carry, tree.pack_sequence_as(emits, stacked)
+def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
+    """Nothing to do: every size is known when a call is checked."""

@@ -10,7 +10,7 @@ from keras import tree
 import kcells
 from kcells.cells import BoundCell, infer_step
 from kcells.errors import CellError, StructureError
-from kcells.structure import leaves_with_paths, map_leaves, plain, shape_leaves
+from kcells.structure import child, leaves_with_paths, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
 
 __all__ = ["ParallelCells"]
@@ -71,6 +71,11 @@ class ParallelCells(kcells.Cell):
         for path, cell in named:
             if not isinstance(cell, keras.layers.Layer):
                 raise CellError(f"ParallelCells: {path} is {cell!r}, which is no cell layer.")
+        _check_storable(cells, "cells")
+        if len({id(cell) for _, cell in named}) < len(named):
+            raise CellError(
+                "ParallelCells: one cell stands for several branches; make one for each."
+            )
         # Keras tracks and saves the members of a flat list; of nested ones it loses some.
         self.branches = tree.flatten(cells)
         self._layout = _Layout(tree.map_structure(lambda cell: BoundCell(cell, self), cells))
@@ -82,7 +87,9 @@ class ParallelCells(kcells.Cell):
 
     @property
     def state_size(self) -> Structure:
-        """The `state_size` of each cell, in the structure of `cells`."""
+        """The sizes of each cell's state, in the structure of `cells`; None while unknown."""
+        if any(cell.state_size is None for cell in self.branches):
+            return None
         return tree.map_structure(lambda bound: bound.entry_size, self._layout.bounds)
 
     @state_size.setter
@@ -125,7 +132,7 @@ class ParallelCells(kcells.Cell):
     @property
     def splits_step(self) -> bool:
         # `call` is overridden to pass constants on, and is still step after project_inputs.
-        return True
+        return type(self).call is ParallelCells.call
 
     def _run(
         self,
@@ -168,6 +175,20 @@ class _Layout:
 
     def __init__(self, bounds: Structure) -> None:
         self.bounds = bounds
+
+
+def _check_storable(cells: Structure, path: str) -> None:
+    """Refuses what a file would not give back as it was."""
+    if hasattr(cells, "_fields"):
+        raise CellError(f"ParallelCells: {path} is a named tuple; give a dict or a tuple.")
+    if isinstance(cells, dict):
+        for key, member in cells.items():
+            if not isinstance(key, str):
+                raise CellError(f"ParallelCells: {path} has the key {key!r}; keys must be strings.")
+            _check_storable(member, child(path, key))
+    elif isinstance(cells, (list, tuple)):
+        for index, member in enumerate(cells):
+            _check_storable(member, child(path, index))
 
 
 def _branches(bounds: Structure, structure: Structure, root: str) -> list[Structure]:
