@@ -33,11 +33,12 @@ def test_frozen_weights_are_not_rounded(policy):
         np.testing.assert_array_equal(old, new)
 
 
+@keras.saving.register_keras_serializable(package="kcells-tests")
 class Reader(keras.layers.Layer):
     """Takes the mean of a memory of any length."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.state_size = 3
 
     def build(self, input_shape: Any) -> None:
@@ -122,12 +123,13 @@ def test_a_stack_that_overrides_call_is_obeyed():
 def test_bidirectional_with_constants_and_a_mask():
     x, memory = random(2, 5, 3), random(2, 6, 4)
     mask = ops.convert_to_tensor(np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool))
-    single = kcells.RNN(Reader(), return_sequences=True)
-    layer = kcells.Bidirectional(
-        kcells.RNN([kcells.cell("gru", 3)]),
-    )
-    assert layer(x, mask=mask).shape == (2, 6)
-    assert single(x, mask=mask, constants=memory).shape == (2, 5, 3)
+    for cell in (Reader(), [kcells.cell("gru", 3), Reader()]):
+        layer = kcells.Bidirectional(kcells.RNN(cell, return_sequences=True))
+        result = numpy(layer(x, mask=mask, constants=memory))
+        forward = layer.forward_layer(x, mask=mask, constants=memory)
+        backward = layer.backward_layer(x, mask=mask, constants=memory)
+        want = np.concatenate([numpy(forward), numpy(backward)[:, ::-1]], axis=-1)
+        np.testing.assert_allclose(result, want, atol=1e-6)
 
 
 @pytest.mark.parametrize("inputs", [random(4, 5), {"a": random(2, 5, 3)}])
