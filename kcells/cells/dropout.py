@@ -99,9 +99,12 @@ class VariationalDropout(keras.layers.Layer):
             )
         inputs = plain(inputs)
         masks = conform(self._masks, inputs, "dropout masks", self.name)
-        return tree.map_structure(
-            lambda leaf, mask: leaf * ops.cast(mask, leaf.dtype), inputs, masks
-        )
+
+        def drop(leaf: Tensor, mask: Tensor) -> Tensor:
+            leaf = ops.convert_to_tensor(leaf)
+            return leaf * ops.cast(mask, leaf.dtype)
+
+        return tree.map_structure(drop, inputs, masks)
 
     def call(self, inputs: Structure, training: bool = False) -> Structure:
         return self.drop(inputs, training)
