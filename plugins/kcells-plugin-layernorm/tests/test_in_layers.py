@@ -15,7 +15,7 @@ from ln_gru_reference import run
 import kcells
 from kcells_plugin_layernorm import LayerNormGRUCell, layer_norm_gru
 
-BATCH, TIME, FEATURES, UNITS = 4, 5, 2, 3
+BATCH, TIME, FEATURES, UNITS = 4, 5, 2, 8
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -32,7 +32,9 @@ def reference(cell, sequences, **options):
 
 
 def assert_close(actual, expected):
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(actual), expected, rtol=1e-5, atol=1e-6)
+    # The norm of a product with little variance takes a rounding error along: its factor is
+    # 1 / sqrt(variance + epsilon), up to 316.
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(actual), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_by_name(sequences):
@@ -156,6 +158,8 @@ def test_dtype_policies(policy, variables, results, reset_after, sequences):
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in layer.weights} == {
         variables
     }
+    for dropout in (layer.cell.input_dropout, layer.cell.state_dropout):
+        assert dropout.dtype_policy.name == policy
     states = [keras.ops.zeros((BATCH, UNITS), dtype=results)]
     output, new_states = layer.cell(sequences[:, 0].astype(variables), states)
     for result in (output, *new_states):
@@ -166,8 +170,8 @@ def test_dtype_policies(policy, variables, results, reset_after, sequences):
 def test_half_precision_is_near(reset_after, sequences):
     layer = kcells.build("ln_gru", UNITS, dtype="mixed_bfloat16", reset_after=reset_after)
     outputs = keras.ops.convert_to_numpy(keras.ops.cast(layer(sequences), "float32"))
-    # bfloat16 has 8 bits: 2**-8 is 0.004, and the errors of five steps add up.
-    np.testing.assert_allclose(outputs, reference(layer.cell, sequences)[:, -1], atol=0.02)
+    # bfloat16 has 8 bits: 2**-8 is 0.004; the norms enlarge the errors of five steps.
+    np.testing.assert_allclose(outputs, reference(layer.cell, sequences)[:, -1], atol=0.05)
 
 
 def test_docstring():

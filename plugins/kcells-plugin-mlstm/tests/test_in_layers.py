@@ -155,6 +155,8 @@ def test_dtype_policies(policy, variables, results, weight_normalization, sequen
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in layer.weights} == {
         variables
     }
+    for dropout in (layer.cell.input_dropout, layer.cell.state_dropout):
+        assert dropout.dtype_policy.name == policy
     states = [keras.ops.zeros((BATCH, UNITS), dtype=results)] * 2
     output, new_states = layer.cell(sequences[:, 0].astype(variables), states)
     for result in (output, *new_states):

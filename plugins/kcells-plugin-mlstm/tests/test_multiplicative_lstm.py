@@ -72,7 +72,7 @@ def check(rng, gradients, finite_differences):
         def call(tensors):
             return layer(tensors[0], initial_state=tensors[1:], mask=mask)
 
-        results = call([keras.ops.convert_to_tensor(array) for array in inputs])
+        results = compiled(call)([keras.ops.convert_to_tensor(array) for array in inputs])
         for result, expected in zip(results, reference(), strict=True):
             assert_close(result, expected, tolerance)
 
