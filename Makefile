@@ -45,11 +45,11 @@ demo: setup
 test: setup lint types
 	for backend in $(BACKENDS); do \
 	  echo "== $$backend"; \
-	  $(QUIET) KERAS_BACKEND=$$backend $(BIN)/pytest -n $(JOBS) tests plugins || exit 1; \
+	  $(QUIET) KERAS_BACKEND=$$backend $(BIN)/pytest -n $(JOBS) --dist loadfile tests plugins || exit 1; \
 	done
 
 check: setup lint types
-	$(QUIET) KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) -m "not slow" tests plugins
+	$(QUIET) KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" tests plugins
 
 lint: setup
 	$(BIN)/ruff check .
@@ -61,7 +61,7 @@ types: setup
 # The oldest Keras that pyproject.toml admits, put in front of the installed one.
 test-oldest: setup
 	test -d .venv/oldest || $(BIN)/pip install --quiet --no-deps --target .venv/oldest keras==$(OLDEST_KERAS)
-	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) -m "not slow and not newest_keras" tests plugins
+	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not newest_keras" tests plugins
 
 benchmarks: setup
 	$(QUIET) $(BIN)/python benchmarks/startup.py

@@ -88,7 +88,7 @@ def _jax_gradients(loss: Any, variables: list[Any], tensors: list[Any]) -> list[
             return loss(tensors)
 
     values = [v.value for v in variables]
-    first, second = jax.grad(function, argnums=(0, 1))(values, tensors)
+    first, second = jax.jit(jax.grad(function, argnums=(0, 1)))(values, tensors)
     return [*first, *second]
 
 
