@@ -12,7 +12,7 @@ from keras import ops, tree
 from kcells._keras_private import get_mask
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
-from kcells.layers.dtypes import cast_floats
+from kcells.layers.dtypes import cast_floats, computed_dtype
 from kcells.layers.rnn import RNN
 from kcells.registry import provenance
 from kcells.structure import child, map_leaves, outline, plain
@@ -202,7 +202,7 @@ class Bidirectional(keras.layers.Bidirectional):
         shape = tuple(forward.shape)
         if mode == "concat":
             shape = (*shape[:-1], shape[-1] + backward.shape[-1])
-        return keras.KerasTensor(shape, dtype=forward.dtype)
+        return keras.KerasTensor(shape, dtype=computed_dtype(forward, self.compute_dtype))
 
     def _check_axes(self, mode: str, output: Any) -> None:
         leading = 2 if self.return_sequences else 1
