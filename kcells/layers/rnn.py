@@ -97,6 +97,8 @@ class RNN(keras.layers.RNN):
     ) -> None:
         if isinstance(cell, (list, tuple)):
             cell = StackedCells(cell)
+        # For subclasses whose from_config hands on all that get_config gave.
+        kwargs.pop("cell_sources", None)
         # Past the constructor of the base class, which refuses every state_size but
         # an int and a flat list.
         super(keras.layers.RNN, self).__init__(**kwargs)
