@@ -109,7 +109,11 @@ class Bidirectional(keras.layers.Bidirectional):
             layer.compute_output_spec(sequences, **given)
             for layer, given in zip(self._layers_in_order, arguments, strict=True)
         )
+        forward, backward = (self._map_outputs(self._computed, r) for r in (forward, backward))
         return self._merged(forward, backward, self._merge_specs)
+
+    def _computed(self, spec: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(spec.shape, dtype=computed_dtype(spec, self.compute_dtype))
 
     def compute_output_shape(
         self,
@@ -149,14 +153,17 @@ class Bidirectional(keras.layers.Bidirectional):
             layer(sequences, **given)
             for layer, given in zip(self._layers_in_order, arguments, strict=True)
         )
+        forward, backward = (
+            self._map_outputs(lambda leaf: cast_floats(leaf, self.compute_dtype), result)
+            for result in (forward, backward)
+        )
         if self.return_sequences:
             # Back into the order of the forward layer.
             backward = self._map_outputs(lambda leaf: ops.flip(leaf, axis=1), backward)
 
         def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
             self._check_axes(mode, a)
-            dtype = self.compute_dtype
-            return _MERGES[mode](cast_floats(a, dtype), cast_floats(b, dtype))
+            return _MERGES[mode](a, b)
 
         return self._merged(forward, backward, merge)
 
@@ -202,7 +209,7 @@ class Bidirectional(keras.layers.Bidirectional):
         shape = tuple(forward.shape)
         if mode == "concat":
             shape = (*shape[:-1], shape[-1] + backward.shape[-1])
-        return keras.KerasTensor(shape, dtype=computed_dtype(forward, self.compute_dtype))
+        return keras.KerasTensor(shape, dtype=forward.dtype)
 
     def _check_axes(self, mode: str, output: Any) -> None:
         leading = 2 if self.return_sequences else 1

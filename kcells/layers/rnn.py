@@ -97,6 +97,9 @@ class RNN(keras.layers.RNN):
     ) -> None:
         if isinstance(cell, (list, tuple)):
             cell = StackedCells(cell)
+        elif type(cell) is keras.layers.StackedRNNCells:
+            # It wraps single states in lists and unwraps a stack of one, against its state_size.
+            cell = StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
         # For subclasses whose from_config hands on all that get_config gave.
         kwargs.pop("cell_sources", None)
         # Past the constructor of the base class, which refuses every state_size but
@@ -303,7 +306,12 @@ class RNN(keras.layers.RNN):
 
     def _first_states(self, explicit: Structure, batch: Tensor, training: bool) -> Structure:
         if explicit is not None:
-            states = explicit
+            # In the dtypes of the cell's own: ints given for floats would stay ints.
+            states = tree.map_structure(
+                lambda given, own: ops.cast(given, own.dtype),
+                explicit,
+                self._bound.initial_state(1),
+            )
         elif self._memory is not None and self.stateful:
             states = self._memory.read()
         else:

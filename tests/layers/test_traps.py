@@ -160,3 +160,25 @@ def test_one_mask_or_none_for_a_whole_container():
     for given in ({"pen": None, "img": mask}, {"pen": mask, "img": None}):
         for got, leaf in zip(tree.flatten(layer(inputs, mask=given)), want, strict=True):
             np.testing.assert_array_equal(numpy(got), numpy(leaf))
+
+
+def test_an_initial_state_of_ints_is_one_of_floats():
+    layer = kcells.build("gru", 4)
+    x, ones = random(2, 3, 5), np.ones((2, 4))
+    want = layer(x, initial_state=ones.astype("float32"))
+    np.testing.assert_array_equal(numpy(layer(x, initial_state=ones.astype("int32"))), numpy(want))
+
+
+def test_a_stack_of_keras_runs_as_ours():
+    cells = [keras.layers.LSTMCell(3), keras.layers.GRUCell(2)]
+    x = random(2, 5, 4)
+    theirs = kcells.RNN(keras.layers.StackedRNNCells(cells))(x)
+    np.testing.assert_array_equal(numpy(theirs), numpy(kcells.RNN(cells)(x)))
+
+
+@pytest.mark.parametrize("mode", ["concat", None])
+def test_bidirectional_casts_to_its_own_dtype(mode):
+    layer = kcells.Bidirectional(kcells.build("gru", 2), mode, dtype="mixed_bfloat16")
+    for result in (layer(random(2, 5, 4)), layer(keras.Input((5, 4)))):
+        for leaf in tree.flatten(result):
+            assert keras.backend.standardize_dtype(leaf.dtype) == "bfloat16"
