@@ -12,10 +12,13 @@ from kcells._version import __version__
 from kcells.build import build, cell
 from kcells.cells.base import Cell, LinearRecurrence
 from kcells.cells.dropout import VariationalDropout
+from kcells.cells.equivalence import Equivalence
+from kcells.convert import to_builtin
 from kcells.explain import Explanation, Explanations, explain
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.rnn import RNN
 from kcells.layers.stacked import StackedCells
+from kcells.reasons import Reason
 from kcells.registry import CellInfo, describe, list_cells, register, unregister
 from kcells.saving import load_model
 
@@ -24,9 +27,11 @@ __all__ = [
     "Bidirectional",
     "Cell",
     "CellInfo",
+    "Equivalence",
     "Explanation",
     "Explanations",
     "LinearRecurrence",
+    "Reason",
     "StackedCells",
     "VariationalDropout",
     "__version__",
@@ -38,5 +43,6 @@ __all__ = [
     "list_cells",
     "load_model",
     "register",
+    "to_builtin",
     "unregister",
 ]

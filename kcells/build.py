@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 
 from kcells import registry
+from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
 from kcells.cells.protocol import check_cell
-from kcells.errors import ArgumentError, CellError, DispatchError
+from kcells.engine.plan import CellFacts, LayerFacts, may_fuse, substitution
+from kcells.errors import ArgumentError, CellError
+from kcells.layers.builtin import GRU, LSTM
+from kcells.layers.dispatch import Dispatch, check_dispatch
+from kcells.layers.options import EVERY_LAYER, RNN_OPTIONS, split_options
 from kcells.layers.rnn import RNN
 from kcells.layers.stacked import StackedCells
 
 __all__ = ["Dispatch", "build", "cell"]
 
-Dispatch: TypeAlias = Literal["auto", "never", "require"]
-
-_EVERY_LAYER = frozenset(
-    name
-    for name, parameter in inspect.signature(keras.layers.Layer.__init__).parameters.items()
-    if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != "self"
-)
-_RNN_OPTIONS = (
-    frozenset(inspect.signature(RNN.__init__).parameters) - {"self", "cell", "kwargs"}
-) | _EVERY_LAYER
 _SHARED = frozenset({"dtype"})
 """Arguments that go to the layer and to the cell."""
 
@@ -69,42 +64,63 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     Args:
         name: an id, a qualified id, a cell class, a cell, or a list of these.
         *args: for the cell's constructor.
-        dispatch: what to do if a built-in Keras layer computes the same as the cell:
-            `"auto"` and `"never"` run the cell in a loop in this release, `"require"`
-            raises.
+        dispatch: whether a built-in layer may stand in where the cell declares one that
+            computes the same. `"auto"`: yes. `"never"`: the cell runs in a loop.
+            `"require"`: it has to.
         **kwargs: for the layer and the cell.
 
     Returns:
-        A `kcells.RNN`.
+        Where a built-in may stand in and has the cell's very weights, an instance of
+        `keras.layers.LSTM` or `keras.layers.GRU`, run by the kernels that the machine
+        has. Otherwise a `kcells.RNN` around the cell; if the cell's weights can be
+        turned into those of a built-in, it runs the same kernels.
 
     Raises:
         ArgumentError: for an argument that neither takes.
-        DispatchError: for `dispatch="require"`.
+        DispatchError: for `dispatch="require"`, with every reason that stands in the way.
         UnknownCellError, AmbiguousCellError, PluginLoadError, CellError: see `cell`.
 
     Examples:
 
-    >>> import kcells, numpy as np
+    >>> import keras, kcells, numpy as np
     >>> layer = kcells.build("gru", 8, return_sequences=True)
     >>> layer(np.ones((2, 5, 3), "float32")).shape == (2, 5, 8)
     True
+    >>> isinstance(layer, keras.layers.GRU)
+    True
+    >>> isinstance(kcells.build("gru", 8, reset_after=False), keras.layers.GRU)
+    False
     """
-    if dispatch not in ("auto", "never", "require"):
-        raise ArgumentError(
-            f'dispatch must be "auto", "never" or "require"; received {dispatch!r}.'
-        )
-    for_layer = {key: value for key, value in kwargs.items() if key in _RNN_OPTIONS}
-    for_cell = {key: value for key, value in kwargs.items() if key not in _RNN_OPTIONS}
+    check_dispatch(dispatch)
+    for_layer, for_cell = split_options(kwargs)
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
     made = _make(name, args, for_cell, shared)
-    if dispatch == "require":
-        raise DispatchError(
-            f'{type(made).__name__}: dispatch="require" was asked for, and no built-in layer can'
-            " be substituted.\n"
-            "  Substitution is not part of this release.\n"
-            '  Use dispatch="auto", or keras.layers.LSTM and keras.layers.GRU themselves.'
+    declared = equivalence_of(made)
+    may_stand_in = may_fuse(
+        substitution(
+            # The built-in does its own dropout.
+            CellFacts(
+                declared.builtin, tuple(declared.conditions), kernel_facts(declared.arguments)
+            ),
+            LayerFacts(dispatch, unroll=bool(for_layer.get("unroll", False))),
         )
-    return RNN(made, **for_layer)
+    )
+    if may_stand_in and declared.is_identity:
+        stand_in = _STAND_INS[declared.builtin]
+        if made is not name:
+            return stand_in(**declared.arguments, **for_layer, dispatch=dispatch)
+        if is_keras_cell(made) and _share_policy(made, for_layer):
+            return stand_in(cell=made, **for_layer, dispatch=dispatch)
+    return RNN(made, dispatch=dispatch, **for_layer)
+
+
+_STAND_INS: dict[Any, type[RNN]] = {"lstm": LSTM, "gru": GRU}
+
+
+def _share_policy(cell: Any, options: dict[str, Any]) -> bool:
+    """Whether a layer with these options would have the dtype policy of the cell."""
+    policy = keras.dtype_policies.get(options.get("dtype") or keras.config.dtype_policy())
+    return bool(policy.name == cell.dtype_policy.name)
 
 
 def _make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]) -> Any:
@@ -131,7 +147,7 @@ def _make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict
 
 def _made_already(what: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ArgumentError:
     shown = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
-    near = [m for key in kwargs for m in difflib.get_close_matches(key, _RNN_OPTIONS, n=1)]
+    near = [m for key in kwargs for m in difflib.get_close_matches(key, RNN_OPTIONS, n=1)]
     hint = f'  The layer takes "{near[0]}".\n' if near else ""
     return ArgumentError(
         f"{what} is made already; it cannot take {shown}.\n{hint}"
@@ -207,17 +223,17 @@ def _accepted(cls: type[Any]) -> frozenset[str] | None:
 
 
 def _unknown_argument(cls: type[Any], key: str, accepted: frozenset[str]) -> ArgumentError:
-    if key in _RNN_OPTIONS:
+    if key in RNN_OPTIONS:
         return ArgumentError(
             f'"{key}" is an argument of the layer; the bare cell {cls.__name__} does not take it.\n'
             f"  Use kcells.build(..., {key}=...), which makes the layer too."
         )
-    near = difflib.get_close_matches(key, accepted | _RNN_OPTIONS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, accepted | RNN_OPTIONS, n=1, cutoff=0.5)
     hint = f'  Nearest: "{near[0]}".\n' if near else ""
-    own = sorted(accepted - _EVERY_LAYER - {"args", "kwargs"})
+    own = sorted(accepted - EVERY_LAYER - {"args", "kwargs"})
     return ArgumentError(
         f'neither the layer nor the cell {cls.__name__} takes an argument "{key}".\n'
         f"{hint}"
         f"  The cell takes: {', '.join(own)}.\n"
-        f"  The layer takes: {', '.join(sorted(_RNN_OPTIONS))}."
+        f"  The layer takes: {', '.join(sorted(RNN_OPTIONS))}."
     )

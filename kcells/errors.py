@@ -20,6 +20,7 @@ type. What a program may want to look at is set as attributes by the caller.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "AmbiguousCellError",
@@ -82,7 +83,13 @@ class MissingPluginError(KCellsError, ImportError):
 
 
 class DispatchError(KCellsError, ValueError):
-    """`dispatch="require"` was asked for, and no built-in layer is eligible."""
+    """A built-in layer was required, and none computes the same.
+
+    Attributes:
+        reasons: every condition that was looked at, if the caller knows them.
+    """
+
+    reasons: Sequence[Any] = ()
 
 
 def table(rows: Iterable[Sequence[object]], indent: str = "  ") -> str:

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import tree
 
-from kcells._keras_private import sublayers
-from kcells.engine.plan import Path, Reason
+from kcells._keras_private import get_mask, sublayers
+from kcells.engine.kernels import KernelName
+from kcells.engine.masks import combine, kind_of
+from kcells.engine.plan import Path, Plan
 from kcells.errors import ArgumentError, table
+from kcells.layers.calls import Call, calls_noted
 from kcells.layers.rnn import RNN
+from kcells.reasons import Reason
+from kcells.structure import map_leaves, plain
 from kcells.types import Structure
 
 __all__ = ["Explanation", "Explanations", "explain"]
@@ -24,28 +30,35 @@ class Explanation:
     Attributes:
         layer: the layer's name.
         cell: the name of the cell's class.
-        path: `"loop"`, `"unrolled"`, `"fused"` or `"parallel"`.
+        path: `"fused"` if a built-in LSTM or GRU stands in for the cell, else `"loop"` or
+            `"unrolled"`.
+        kernel: what turns the crank: `"cudnn"`, `"native"` (the backend's own code for an
+            LSTM or GRU), `"loop"` or `"unrolled"` (single steps).
         backend: the Keras backend.
+        device: `"gpu"` or `"cpu"`.
         reasons: every condition that was looked at.
 
     Examples:
 
     >>> import kcells
     >>> explanation = kcells.explain(kcells.build("gru", 8, unroll=True))
-    >>> explanation.path, explanation.reasons[0].condition, explanation.reasons[0].holds
-    ('unrolled', 'unroll is asked for', True)
+    >>> explanation.path, [r.condition for r in explanation.reasons if not r.holds][0]
+    ('unrolled', 'the loop is not unrolled')
     """
 
     layer: str
     cell: str
     path: Path
+    kernel: KernelName
     backend: str
+    device: str
     reasons: tuple[Reason, ...]
 
     def __str__(self) -> str:
         rows = [(("yes" if r.holds else "no"), r.condition, r.detail) for r in self.reasons]
         return (
-            f'layer "{self.layer}" ({self.cell}): path {self.path}, backend {self.backend}\n'
+            f'layer "{self.layer}" ({self.cell}): path {self.path}, kernel {self.kernel},'
+            f" {self.backend} on {self.device}\n"
             f"{table(rows)}"
         )
 
@@ -58,7 +71,7 @@ class Explanations(tuple[Explanation, ...]):
     >>> import keras, kcells
     >>> model = keras.Sequential([keras.Input((5, 3)), kcells.build("gru", 8)])
     >>> [explanation.path for explanation in kcells.explain(model)]
-    ['loop']
+    ['fused']
     """
 
     def __str__(self) -> str:
@@ -68,12 +81,12 @@ class Explanations(tuple[Explanation, ...]):
 def explain(
     layer_or_model: keras.layers.Layer, inputs: Structure = None
 ) -> Explanation | Explanations:
-    """Says which path a layer takes, with the reasons.
+    """Says which path a layer takes and which kernel runs it, with the reasons.
 
     Args:
         layer_or_model: a `kcells.RNN`, or anything that contains some.
-        inputs: sequences to explain the call for; not needed in this release, where
-            the path does not depend on them.
+        inputs: sequences to explain the call for: the device, the mask that arrives. A
+            model is run on them, without training; what stateful layers remember stays.
 
     Returns:
         An `Explanation` for a `kcells.RNN`, else one for each in it. Both print as tables.
@@ -84,24 +97,64 @@ def explain(
     Examples:
 
     >>> import kcells
-    >>> kcells.explain(kcells.build("gru", 8)).path
+    >>> explanation = kcells.explain(kcells.build("gru", 8))
+    >>> explanation.path
+    'fused'
+    >>> kcells.explain(kcells.build("gru", 8, dispatch="never")).path
     'loop'
     """
     if isinstance(layer_or_model, RNN):
-        return _explain_layer(layer_or_model)
+        return _explain_layer(layer_or_model, inputs)
     if not isinstance(layer_or_model, keras.layers.Layer):
         raise ArgumentError(
             f"explain takes a layer or a model; received {type(layer_or_model).__name__}."
         )
-    return Explanations(_explain_layer(layer) for layer in _recurrent_layers(layer_or_model))
+    layers = list(_recurrent_layers(layer_or_model))
+    if inputs is None:
+        return Explanations(_explanation(layer, layer.plan) for layer in layers)
+    calls = _calls(layer_or_model, layers, inputs)
+    return Explanations(
+        _explanation(
+            call.layer, call.layer.plan_for(tree.flatten(call.sequences)[0], kind_of(call.mask))
+        )
+        for call in calls
+    )
 
 
 def _recurrent_layers(layer: Any) -> Iterator[RNN]:
     return (found for found in sublayers(layer) if isinstance(found, RNN))
 
 
-def _explain_layer(layer: RNN) -> Explanation:
-    plan = layer.plan
+def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
+    if inputs is None:
+        return _explanation(layer, layer.plan)
+    inputs = plain(inputs)
+    mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
+    return _explanation(layer, layer.plan_for(tree.flatten(inputs)[0], kind_of(mask)))
+
+
+def _explain_call(call: Call) -> Explanation:
+    first = tree.flatten(call.sequences)[0]
+    return _explanation(call.layer, call.layer.plan_for(first, kind_of(call.mask)))
+
+
+def _calls(model: Any, layers: list[RNN], inputs: Structure) -> list[Call]:
+    remembered = [(layer, layer.remembered()) for layer in layers]
+    with calls_noted() as calls:
+        model(inputs, training=False)
+    for layer, states in remembered:
+        if states is not None:
+            layer.reset_state(states)
+    return calls
+
+
+def _explanation(layer: RNN, plan: Plan) -> Explanation:
     return Explanation(
-        layer.name, type(layer.cell).__name__, plan.path, keras.backend.backend(), plan.reasons
+        layer.name,
+        type(layer.cell).__name__,
+        plan.path,
+        plan.kernel,
+        plan.machine.backend,
+        plan.machine.device,
+        plan.reasons,
     )

@@ -9,7 +9,6 @@ from kcells.errors import (
     AmbiguousCellError,
     ArgumentError,
     CellError,
-    DispatchError,
     KCellsError,
     PluginLoadError,
     UnknownCellError,
@@ -168,7 +167,7 @@ def test_the_first_parameter_is_no_keyword():
     ],
 )
 def test_ids_and_classes(name, kind):
-    layer = kcells.build(name, 4)
+    layer = kcells.build(name, 4, dispatch="never")
     assert type(layer) is kcells.RNN
     assert isinstance(layer, keras.layers.RNN)
     assert type(layer.cell) is kind
@@ -243,12 +242,6 @@ def test_what_is_built_computes_what_the_cell_computes(rng, name):
 # -- dispatch
 
 
-@pytest.mark.parametrize("dispatch", ["auto", "never"])
-@pytest.mark.parametrize("name", ["lstm", ["gru", "lstm"], PlainCell])
-def test_auto_and_never_run_the_cell(name, dispatch):
-    assert type(kcells.build(name, 4, dispatch=dispatch)) is kcells.RNN
-
-
 def test_dispatch_is_no_argument_of_the_cell():
     assert kcells.build(OpenCell, dispatch="never", units=3, other=1).cell.options == {"other": 1}
 
@@ -260,19 +253,6 @@ def test_unknown_dispatch(dispatch):
     assert str(caught.value) == (
         f'dispatch must be "auto", "never" or "require"; received {dispatch!r}.'
     )
-
-
-def test_require_raises_with_the_reason():
-    with pytest.raises(DispatchError) as caught:
-        kcells.build("lstm", 4, dispatch="require")
-    lines = str(caught.value).splitlines()
-    assert lines[0].startswith('LSTMCell: dispatch="require" was asked for')
-    assert lines[1:] == [
-        "  Substitution is not part of this release.",
-        '  Use dispatch="auto", or keras.layers.LSTM and keras.layers.GRU themselves.',
-    ]
-    assert isinstance(caught.value, ValueError)
-    assert isinstance(caught.value, KCellsError)
 
 
 def test_require_of_a_name_that_is_unknown():
@@ -309,12 +289,13 @@ def test_the_nearest_argument_is_suggested(wrong, right):
 
 
 def test_all_arguments_are_listed():
-    layer_takes = "activity_regularizer, autocast, dtype, go_backwards, name, return_sequences,"
+    layer_takes = (
+        "activity_regularizer, autocast, dispatch, dtype, go_backwards, name, return_sequences,"
+    )
     assert refused(PlainCell, 4, zebra=1) == (
         'neither the layer nor the cell PlainCell takes an argument "zebra".\n'
         "  The cell takes: scale, units.\n"
-        f"  The layer takes: {layer_takes} return_state, stateful, trainable, unroll,"
-        " zero_output_for_mask."
+        f"  The layer takes: {layer_takes} {more}."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from kcells.cells.equivalence import Equivalence
 from kcells.cells.protocol import zero_states
 from kcells.errors import CellError
 from kcells.types import Structure, Tensor
@@ -55,6 +56,9 @@ class Cell(keras.layers.Layer):
       with a leading time axis, and then so does the result.
     - `step(projected, states, training)` is the rest. Law:
       `call(x, s) == step(project_inputs(x), s)`.
+    - `equivalent()` names the built-in LSTM or GRU that computes the same in this
+      configuration, or what stands in the way, as an `Equivalence`. Law: both have the
+      same outputs, states and gradients, under any mask.
     - `linear_recurrence(projected)` gives the coefficients of a cell that is linear in
       its state; this release does not use them yet. Law: equals the loop over `step`.
 
@@ -117,6 +121,10 @@ class Cell(keras.layers.Layer):
     ) -> tuple[Structure, Structure]:
         """One step from inputs: `(outputs, new_states)`."""
         return self.step(self.project_inputs(inputs, training=training), states, training=training)
+
+    def equivalent(self) -> Equivalence | None:
+        """The built-in layer that computes the same; None if no author has thought of one."""
+        return None
 
     def linear_recurrence(self, projected: Structure) -> LinearRecurrence | None:
         """The coefficients, if the cell is linear in its state; None if it is not."""

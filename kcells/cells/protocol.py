@@ -7,15 +7,19 @@ plain objects. `BoundCell` settles these once.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops, tree
 
+from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
+from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
+from kcells.reasons import Reason
 from kcells.structure import Size, conform, map_leaves, size_structure
 from kcells.types import Structure, Tensor
 
@@ -114,9 +118,53 @@ class BoundCell:
         `project` and `step` go past `Layer.__call__`, which would switch to the cell's
         own policy; so they are used only if there is nothing to switch.
         """
-        if not getattr(self.cell, "splits_step", False):
-            return False
-        return bool(self.cell.dtype_policy.name == self._owner.dtype_policy.name)
+        return self._split is not None and self._shares_policy
+
+    @property
+    def returns_first_state(self) -> bool:
+        """Whether the output of a step is the first leaf of its new state."""
+        return self.hoists and getattr(self._split, "returns_first_state", False)
+
+    @functools.cached_property
+    def equivalence(self) -> Equivalence:
+        """The built-in layer that computes the same, if there is one.
+
+        Its kernels too go past the cell's own policy.
+        """
+        declared = equivalence_of(self.cell)
+        if declared.builtin is None or self._shares_policy:
+            return declared
+        policies = f"{self.cell.dtype_policy.name} in {self._owner.dtype_policy.name}"
+        reason = Reason("cell and layer have one dtype policy", False, policies)
+        return dataclasses.replace(declared, conditions=(*declared.conditions, reason))
+
+    @property
+    def builtin(self) -> BuiltinName:
+        """The built-in layer that computes the same; only where the equivalence holds."""
+        return cast(BuiltinName, self.equivalence.builtin)
+
+    def in_builtin_order(self, states: Structure) -> list[Tensor]:
+        """The states as the built-in has them."""
+        flat = tree.flatten(states)
+        order = self.equivalence.states
+        return flat if order is None else [flat[position] for position in order]
+
+    def in_cell_order(self, states: list[Tensor]) -> Structure:
+        """The states of the built-in, in the structure of `sizes`."""
+        order = self.equivalence.states
+        if order is not None:
+            placed = dict(zip(order, states, strict=True))
+            states = [placed[position] for position in range(len(placed))]
+        return tree.pack_sequence_as(self.sizes, states)
+
+    @functools.cached_property
+    def _split(self) -> Split | None:
+        return split_of(self.cell)
+
+    @property
+    def _shares_policy(self) -> bool:
+        policy = getattr(self.cell, "dtype_policy", self._owner.dtype_policy)
+        return bool(policy.name == self._owner.dtype_policy.name)
 
     def takes(self, argument: str) -> bool:
         """Whether the cell's `call` has a parameter of this name."""
@@ -145,13 +193,18 @@ class BoundCell:
     def initial_state(self, batch_size: Tensor, training: bool = False) -> Structure:
         """The cell's own initial state, or zeros, in the structure of `sizes`."""
         function = getattr(self.cell, "get_initial_state", None)
-        if function is None:
+        if function is None or is_keras_cell(self.cell):
             return zero_states(self.sizes, batch_size, self.compute_dtype, self.name)
         # Cells written for Keras 2 take a dtype as well; a few want to know `training`.
         known = {"batch_size": batch_size, "dtype": self.compute_dtype, "training": training}
-        state = function(**{key: value for key, value in known.items() if takes(function, key)})
+        state = function(**{key: known[key] for key in self._initial_arguments})
         state = self.conform_states(state, f"{self.name}.get_initial_state()")
         return map_leaves(lambda leaf, _: _for_batch(leaf, batch_size), state)
+
+    @functools.cached_property
+    def _initial_arguments(self) -> tuple[str, ...]:
+        known = ("batch_size", "dtype", "training")
+        return tuple(key for key in known if takes(self.cell.get_initial_state, key))
 
     def conform_states(self, states: Structure, root: str) -> Structure:
         """`states` in the structure of `sizes`; a single state may come bare."""
@@ -181,13 +234,16 @@ class BoundCell:
 
     def project(self, inputs: Structure, training: bool) -> Structure:
         """The input side of a step, with or without a leading time axis."""
-        return self.cell.project_inputs(inputs, training=training) if self.hoists else inputs
+        if not self.hoists or self._split is None:
+            return inputs
+        return self._split.project_inputs(inputs, training=training)
 
     def step(
         self, projected: Structure, states: Structure, training: bool
     ) -> tuple[Structure, Structure]:
         """The rest of a step, from what `project` gave; only if the cell `hoists`."""
-        return self._result(self.cell.step(projected, states, training=training))
+        split = cast(Split, self._split)
+        return self._result(split.step(projected, states, training=training))
 
     # -- As a part of another cell, whose state has an entry for each of its cells
 

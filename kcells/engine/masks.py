@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
+import keras
 from keras import ops, tree
 
+from kcells.engine.plan import MaskKind
 from kcells.errors import StructureError
 from kcells.structure import conform, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["combine", "select"]
+__all__ = ["combine", "kind_of", "select"]
 
 
 def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
@@ -68,6 +70,29 @@ def _check_shape(path: str, mask: Any, sequence: Any, who: str) -> None:
             f"  received: {given}\n"
             "  One mask entry says whether all features of one time step count."
         )
+
+
+def kind_of(mask: Tensor | None) -> MaskKind:
+    """What shape a mask `(batch, time)` has, if its values are there to be looked at.
+
+    Examples:
+
+    >>> import numpy as np
+    >>> kind_of(np.array([[True, True, False]]))
+    'right-padded'
+    """
+    if mask is None:
+        return "none"
+    if isinstance(mask, keras.KerasTensor):
+        return "not known yet"
+    valid = ops.convert_to_numpy(mask).astype(bool)
+    if not valid.any(axis=1).all():
+        return "with a fully masked row"
+    rises = ~valid[:, :-1] & valid[:, 1:]
+    if not rises.any():
+        return "right-padded"
+    falls = valid[:, :-1] & ~valid[:, 1:]
+    return "with holes" if (rises.any(axis=1) & falls.any(axis=1)).any() else "left-padded"
 
 
 def select(valid: Tensor, new: Structure, old: Structure) -> Structure:

@@ -1,47 +1,91 @@
-"""Which path a layer takes, and why: decided from data, before anything runs."""
+"""Which path a layer takes, and why: decided from data, before anything runs.
+
+    may the built-in stand in?   the cell's equivalence, its arguments, the layer's options
+      no  -> loop, or unrolled
+      yes -> fused, by the kernel that this backend has on this device for this dtype;
+             where it has none, by the loop
+
+No mask stands in the way of a kernel: `fused.py` moves the steps that count to the front.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import functools
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
-__all__ = ["LayerFacts", "Path", "Plan", "Reason", "choose"]
+from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, kernel_facts
+from kcells.cells.protocol import BoundCell
+from kcells.engine.kernels import KERNELS, Kernel, KernelName, Machine, kernel_for
+from kcells.reasons import Reason
 
-Path = Literal["fused", "parallel", "loop", "unrolled"]
+__all__ = [
+    "CellFacts",
+    "LayerFacts",
+    "MaskKind",
+    "Path",
+    "Plan",
+    "choose",
+    "facts_of",
+    "may_fuse",
+    "substitution",
+]
+
+Path: TypeAlias = Literal["fused", "parallel", "loop", "unrolled"]
 """How the time loop is run: by a built-in layer and its kernels, by an associative
 scan, by a loop of the backend, or step after step in the graph."""
 
+MaskKind: TypeAlias = Literal[
+    "none", "right-padded", "left-padded", "with holes", "with a fully masked row", "not known yet"
+]
+
 
 @dataclasses.dataclass(frozen=True)
-class Reason:
-    """One condition that was looked at.
+class CellFacts:
+    """What the plan depends on in a cell.
 
     Attributes:
-        condition: what was asked, in a few words.
-        holds: the answer.
-        detail: the value that decided it.
+        builtin: the built-in layer that its author declares; None if there is none.
+        conditions: the conditions that the declaration names, with their answers.
+        kernel: the arguments that kernels ask about.
+        is_keras: whether the cell is Keras' own, whose dropout is known.
+        splits_step: whether the step has an input side that may be computed for the
+            whole sequence at once.
     """
 
-    condition: str
-    holds: bool
-    detail: str = ""
+    builtin: BuiltinName | None = None
+    conditions: tuple[Reason, ...] = ()
+    kernel: KernelFacts = dataclasses.field(default_factory=KernelFacts)
+    is_keras: bool = True
+    splits_step: bool = False
+
+
+def facts_of(cell: BoundCell) -> CellFacts:
+    """What the plan depends on in a cell."""
+    declared = cell.equivalence
+    return CellFacts(
+        declared.builtin,
+        tuple(declared.conditions),
+        kernel_facts(declared.arguments),
+        is_keras_cell(cell.cell),
+        cell.hoists,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerFacts:
-    """What the plan depends on.
+    """What the plan depends on in a layer and a call.
 
     Attributes:
+        dispatch: the layer's policy.
         unroll: the layer's option of that name.
-        splits_step: whether the cell has `project_inputs` and `step` that may be used.
         takes_constants: whether constants are passed to the cell.
-        backend: the Keras backend.
     """
 
-    unroll: bool
-    splits_step: bool
-    takes_constants: bool
-    backend: str
+    dispatch: str = "never"
+    unroll: bool = False
+    takes_constants: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,34 +94,166 @@ class Plan:
 
     Attributes:
         path: the path.
+        kernel: what runs it.
+        both_directions: whether the kernel can run two layers at once, one a direction.
         hoists: whether the input side of all steps is computed before the loop.
+        machine: what it was chosen for.
         reasons: every condition that was looked at.
     """
 
     path: Path
+    kernel: KernelName
+    both_directions: bool
     hoists: bool
+    machine: Machine
     reasons: tuple[Reason, ...]
 
+    @property
+    def calls_kernel(self) -> bool:
+        """Whether a fused kernel runs, rather than single steps."""
+        return self.kernel in ("cudnn", "native")
 
-def choose(facts: LayerFacts) -> Plan:
+
+@functools.lru_cache(maxsize=1024)
+def choose(
+    cell: CellFacts, layer: LayerFacts, machine: Machine, mask: MaskKind = "not known yet"
+) -> Plan:
     """Chooses the path for a layer.
 
     Examples:
 
-    >>> choose(LayerFacts(unroll=True, splits_step=True, takes_constants=False, backend="jax")).path
-    'unrolled'
+    >>> gru = CellFacts("gru")
+    >>> on_torch = choose(gru, LayerFacts("auto"), Machine("torch"))
+    >>> on_torch.path, on_torch.kernel
+    ('fused', 'native')
+    >>> unrolled = choose(gru, LayerFacts("auto", unroll=True), Machine("torch"))
+    >>> unrolled.path, [r.condition for r in unrolled.reasons if not r.holds][0]
+    ('unrolled', 'the loop is not unrolled')
     """
-    hoists = facts.splits_step and not facts.takes_constants
-    reasons = (
-        Reason("unroll is asked for", facts.unroll, f"unroll={facts.unroll}"),
-        Reason(
-            "the input side is computed once for the whole sequence",
-            hoists,
-            "the cell splits call into project_inputs and step"
-            if facts.splits_step
-            else "the cell has no project_inputs and step, or another dtype policy",
-        ),
-        Reason("a built-in kernel is used", False, "this release has no dispatcher yet"),
-        Reason("an associative scan is used", False, "this release has no parallel path yet"),
+    substitutable = substitution(cell, layer)
+    fuses = may_fuse(substitutable)
+    kernel = kernel_for(cell.builtin, machine) if fuses else None
+    hoisting = _hoisting(cell, layer, machine)
+    reasons = (*substitutable, *(_machine(cell, machine, kernel, mask) if fuses else ()))
+    path: Path = "fused" if fuses else "unrolled" if layer.unroll else "loop"
+    name: KernelName = kernel.name if kernel else "unrolled" if layer.unroll else "loop"
+    if kernel is None:
+        reasons = (*reasons, *hoisting)
+    hoists = kernel is None and all(reason.holds for reason in hoisting)
+    return Plan(path, name, bool(kernel and kernel.both_directions), hoists, machine, reasons)
+
+
+def may_fuse(reasons: Sequence[Reason]) -> bool:
+    """Whether every condition of `substitution` holds."""
+    return all(reason.holds for reason in reasons)
+
+
+def substitution(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+    """What has to hold so that a built-in LSTM or GRU may stand in, on any machine."""
+    asked = Reason(
+        "a built-in layer may stand in", layer.dispatch != "never", f"dispatch={layer.dispatch!r}"
     )
-    return Plan("unrolled" if facts.unroll else "loop", hoists, reasons)
+    declared = Reason(
+        "the cell declares a built-in LSTM or GRU that computes the same",
+        cell.builtin in ("lstm", "gru"),
+        {
+            None: "it declares none",
+            "simple_rnn": "it is a SimpleRNN, which has no kernels",
+        }.get(cell.builtin, f"{cell.builtin}"),
+    )
+    if not declared.holds:
+        return (asked, declared, *cell.conditions)
+    facts = cell.kernel
+    conditions = [
+        Reason("activation is tanh", facts.activation == "tanh", f"{facts.activation}"),
+        Reason(
+            "recurrent_activation is sigmoid",
+            facts.recurrent_activation == "sigmoid",
+            f"{facts.recurrent_activation}",
+        ),
+        Reason("there are biases", facts.use_bias, f"use_bias={facts.use_bias}"),
+        Reason(
+            "there is no recurrent dropout",
+            not facts.recurrent_dropout,
+            f"recurrent_dropout={facts.recurrent_dropout}",
+        ),
+    ]
+    if cell.builtin == "gru":
+        conditions.append(
+            Reason(
+                "the reset gate acts after the product",
+                facts.reset_after,
+                f"reset_after={facts.reset_after}",
+            )
+        )
+    if not cell.is_keras:
+        conditions.append(
+            Reason("the cell drops no inputs", not facts.dropout, f"dropout={facts.dropout}")
+        )
+    conditions += [
+        Reason("the loop is not unrolled", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason(
+            "the cell gets no constants",
+            not layer.takes_constants,
+            "given" if layer.takes_constants else "none",
+        ),
+    ]
+    return (asked, declared, *cell.conditions, *conditions)
+
+
+def _machine(
+    cell: CellFacts, machine: Machine, kernel: Kernel | None, mask: MaskKind
+) -> tuple[Reason, ...]:
+    """What has to hold so that a kernel runs, and not the loop."""
+    on_device = [
+        k
+        for k in KERNELS
+        if (k.backend, k.device) == (machine.backend, machine.device) and cell.builtin in k.builtins
+    ]
+    where = f"{machine.backend} on {machine.device}"
+    reasons = [
+        Reason(
+            "the backend has a kernel on this device",
+            bool(on_device),
+            f"{where}: {on_device[0].calls}" if on_device else f"{where}: none, so a loop runs",
+        )
+    ]
+    if on_device:
+        reasons += [
+            Reason(
+                "the kernel takes the dtype", machine.dtype in on_device[0].dtypes, machine.dtype
+            ),
+            Reason(
+                "XLA does not stand in the way",
+                on_device[0].under_xla or not machine.xla,
+                f"compiled by XLA: {machine.xla}",
+            ),
+        ]
+    if kernel is not None and mask != "not known yet":
+        fits = mask in ("none", "right-padded")
+        remedy = "" if fits else "; the steps that count are moved to the front"
+        reasons.append(Reason("the mask is right-padded, no row fully masked", fits, mask + remedy))
+    return tuple(reasons)
+
+
+def _hoisting(cell: CellFacts, layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that the input side is computed once for the whole sequence."""
+    if layer.unroll:
+        pays, why = True, "fewer operations to write out"
+    elif machine.backend == "torch":
+        pays, why = True, "each operation of PyTorch's loop costs its call"
+    elif machine.device == "gpu":
+        pays, why = True, "one large product fills a GPU better"
+    else:
+        pays, why = False, "measured on CPUs: writing all products out costs more than it saves"
+    return (
+        Reason(
+            "the step has an input side of its own, in the layer's dtype policy", cell.splits_step
+        ),
+        Reason(
+            "the input side depends on the inputs alone",
+            not layer.takes_constants,
+            "the cell gets constants" if layer.takes_constants else "no constants",
+        ),
+        Reason("computing it for all steps at once pays", pays, why),
+    )

@@ -17,36 +17,21 @@ A backend only turns the crank.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
 from keras import ops, tree
 
 from kcells.cells.protocol import BoundCell
-from kcells.engine import backends
+from kcells.engine import backends, fused
 from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.masks import select
+from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["LoopOptions", "execute"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopOptions:
-    """The options of the layer that the loop obeys.
-
-    Attributes:
-        return_sequences: whether the outputs of all steps are wanted, or the last.
-        go_backwards: whether time runs from the end; outputs come in that order.
-        zero_output_for_mask: whether a masked step gives zeros, or the last output.
-    """
-
-    return_sequences: bool = False
-    go_backwards: bool = False
-    zero_output_for_mask: bool = False
+__all__ = ["execute", "execute_both"]
 
 
 def execute(
@@ -68,7 +53,7 @@ def execute(
         inputs: a structure of `(batch, time, ...)`.
         states: the initial state, in the structure of `cell.sizes`.
         mask: `(batch, time)` bool, or None.
-        outputs: specs of the outputs of one step.
+        outputs: specs of the outputs of one step; not needed where a kernel runs.
         options: the layer's options.
         training: passed on to the cell.
         constants: passed on to the cell.
@@ -78,28 +63,68 @@ def execute(
         states.
     """
     first = tree.flatten(inputs)[0]
-    zeros = _zeros(outputs, ops.shape(first)[0])
+    batch = ops.shape(first)[0]
     if first.shape[1] == 0:
-        return _nothing(zeros, options), states
+        return _nothing(_zeros(outputs, batch), options), states
     inputs = tree.map_structure(_swap_batch_and_time, inputs)
     mask = None if mask is None else _swap_batch_and_time(mask)
     if options.go_backwards:
         inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
         mask = None if mask is None else ops.flip(mask, axis=0)
+    if plan.calls_kernel:
+        result, states = fused.run(cell, inputs, states, mask, options, training)
+        return (_swap_batch_and_time(result) if options.return_sequences else result), states
     if plan.hoists:
         inputs = cell.project(inputs, training)
 
     def cell_step(x: Structure, states: Structure) -> tuple[Structure, Structure]:
         if plan.hoists:
             return cell.step(x, states, training)
+        if cell.hoists and constants is None:
+            return cell.step(cell.project(x, training), states, training)
         return cell(x, states, training, constants)
 
-    loop = _Loop(cell_step, states, zeros, mask, outputs, options)
+    loop = _Loop(
+        cell_step,
+        states,
+        _zeros(outputs, batch),
+        mask,
+        outputs,
+        options,
+        returns_first_state=constants is None and cell.returns_first_state,
+    )
     scan = unrolled_scan if plan.path == "unrolled" else backends.current().scan
     carry, ys = scan(
         loop.step, loop.carry, loop.xs(inputs), emits=loop.emits, variables=_variables(cell)
     )
     return loop.result(carry, ys)
+
+
+def execute_both(
+    forward: BoundCell,
+    backward: BoundCell,
+    inputs: Tensor,
+    states: tuple[Structure, Structure],
+    mask: Tensor | None,
+    options: LoopOptions,
+) -> list[tuple[Structure, Structure]]:
+    """Runs two equivalent cells in both directions of time, in one call of a kernel.
+
+    Args:
+        forward, backward: the built cells.
+        inputs: `(batch, time, features)`.
+        states: the initial states of both.
+        mask: `(batch, time)` bool, or None.
+        options: what the layers of both share.
+
+    Returns:
+        For each what `execute` returns.
+    """
+    mask = None if mask is None else _swap_batch_and_time(mask)
+    results = fused.run_both(forward, backward, _swap_batch_and_time(inputs), states, mask, options)
+    if not options.return_sequences:
+        return results
+    return [(_swap_batch_and_time(outputs), new) for outputs, new in results]
 
 
 class _Loop:
@@ -113,6 +138,7 @@ class _Loop:
         mask: Tensor | None,
         outputs: Structure,
         options: LoopOptions,
+        returns_first_state: bool,
     ) -> None:
         self._cell_step = cell_step
         self._mask = mask
@@ -120,7 +146,9 @@ class _Loop:
         self._outputs = outputs
         self._options = options
         repeats = mask is not None and not options.zero_output_for_mask
-        self._keeps_last = repeats or not options.return_sequences
+        # Without a mask the last output is then in the last state.
+        self._reads_state = returns_first_state and mask is None and not options.return_sequences
+        self._keeps_last = repeats or not (options.return_sequences or self._reads_state)
         self.carry = {"states": states, "last": zeros if self._keeps_last else []}
         self.emits = outputs if options.return_sequences else []
 
@@ -142,6 +170,9 @@ class _Loop:
         )
 
     def result(self, carry: Structure, ys: Structure) -> tuple[Structure, Structure]:
+        if self._reads_state:
+            first = tree.flatten(carry["states"])[0]
+            return _like(first, self._outputs), carry["states"]
         if not self._options.return_sequences:
             return carry["last"], carry["states"]
         return tree.map_structure(_swap_batch_and_time, ys), carry["states"]

@@ -12,6 +12,7 @@ from keras import ops, tree
 from kcells._keras_private import get_mask
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
+from kcells.layers.both import run_both
 from kcells.layers.dtypes import cast_floats, computed_dtype
 from kcells.layers.rnn import RNN
 from kcells.registry import provenance
@@ -149,13 +150,15 @@ class Bidirectional(keras.layers.Bidirectional):
         if mask is None:
             mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), sequences), sequences, "")
         arguments = self._arguments(sequences, initial_state, mask, training, constants)
-        forward, backward = (
-            layer(sequences, **given)
-            for layer, given in zip(self._layers_in_order, arguments, strict=True)
-        )
+        results = run_both(self, sequences, arguments)
+        if results is None:
+            results = [
+                layer(sequences, **given)
+                for layer, given in zip(self._layers_in_order, arguments, strict=True)
+            ]
         forward, backward = (
             self._map_outputs(lambda leaf: cast_floats(leaf, self.compute_dtype), result)
-            for result in (forward, backward)
+            for result in results
         )
         if self.return_sequences:
             # Back into the order of the forward layer.

@@ -22,7 +22,11 @@ def cast_floats(structure: Structure, dtype: str) -> Structure:
     """`structure` as tensors, those of floats in `dtype`."""
 
     def cast(leaf: Tensor) -> Tensor:
-        leaf = ops.convert_to_tensor(leaf)
-        return ops.cast(leaf, computed_dtype(leaf, dtype))
+        # Most leaves are what they should be, and each operation costs its call.
+        if not ops.is_tensor(leaf):
+            leaf = ops.convert_to_tensor(leaf)
+        wanted = computed_dtype(leaf, dtype)
+        is_right = keras.backend.standardize_dtype(leaf.dtype) == wanted
+        return leaf if is_right else ops.cast(leaf, wanted)
 
     return tree.map_structure(cast, structure)

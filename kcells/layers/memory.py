@@ -12,9 +12,12 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells.types import Structure
+from kcells.cells.protocol import BoundCell
+from kcells.errors import ConfigurationError
+from kcells.layers.dtypes import cast_floats
+from kcells.types import Structure, Tensor
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "first_states"]
 
 
 class Memory:
@@ -37,6 +40,22 @@ class Memory:
 
         self.states = tree.map_structure(variable, initial)
 
+    @classmethod
+    def of(cls, cell: BoundCell, batch: int | None, dtype: str, who: str) -> Memory:
+        """The memory of a layer around `cell`.
+
+        Raises:
+            ConfigurationError: if the batch size is not known.
+        """
+        if batch is None:
+            raise ConfigurationError(
+                f"{who}: stateful=True needs a fixed batch size, and the batch size of the"
+                " inputs is not known.\n"
+                "  Give it: keras.Input(batch_shape=(batch, time, features)), or"
+                " keras.Input(shape, batch_size=batch)."
+            )
+        return cls(cell.initial_state(batch), dtype)
+
     @property
     def variables(self) -> list[Any]:
         """The variables in a flat list."""
@@ -55,3 +74,19 @@ class Memory:
         """Stores `states`, which must be in the structure of the memory."""
         for variable, value in zip(self.variables, tree.flatten(states), strict=True):
             variable.assign(ops.cast(value, variable.dtype))
+
+
+def first_states(
+    cell: BoundCell, explicit: Structure, memory: Memory | None, batch: Tensor, training: bool
+) -> Structure:
+    """What a sequence starts from: what is given, what is remembered, or the cell's own."""
+    if explicit is not None:
+        # In the dtypes of the cell's own: ints given for floats would stay ints.
+        states = tree.map_structure(
+            lambda given, own: ops.cast(given, own.dtype), explicit, cell.initial_state(1)
+        )
+    elif memory is not None:
+        states = memory.read()
+    else:
+        states = cell.initial_state(batch, training)
+    return cast_floats(states, cell.compute_dtype)

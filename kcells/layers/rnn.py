@@ -7,6 +7,7 @@ structure.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -16,13 +17,17 @@ from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import declared_outputs, infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.masks import combine
-from kcells.engine.plan import LayerFacts, Plan, choose
-from kcells.engine.run import LoopOptions, execute
+from kcells.engine.options import LoopOptions
+from kcells.engine.plan import CellFacts, LayerFacts, MaskKind, Plan, facts_of
+from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
+from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time, check_states
-from kcells.layers.dtypes import cast_floats, computed_dtype
-from kcells.layers.memory import Memory
-from kcells.layers.stacked import StackedCells
+from kcells.layers.dispatch import Dispatch, cannot_dispatch, check_dispatch, plan_for
+from kcells.layers.dtypes import cast_floats
+from kcells.layers.memory import Memory, first_states
+from kcells.layers.specs import final_state_specs, output_specs
+from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step
 from kcells.registry import provenance
 from kcells.structure import agree, map_leaves, plain, shape_leaves
@@ -49,6 +54,9 @@ class RNN(keras.layers.RNN):
         unroll: whether to write the loop out. Needs a known length.
         zero_output_for_mask: whether the output at a masked step is zero rather than
             the last valid output.
+        dispatch: whether the kernels of a built-in LSTM or GRU may run the loop, if the
+            cell declares that one computes the same: `"auto"`, `"never"`, or
+            `"require"`, which raises if they may not.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -74,6 +82,7 @@ class RNN(keras.layers.RNN):
             `mask` do not fit.
         ConfigurationError: for `unroll` without a length, `stateful` without a batch
             size, `constants` for a cell that takes none.
+        DispatchError: for `dispatch="require"`, with all reasons.
 
     Examples:
 
@@ -93,19 +102,16 @@ class RNN(keras.layers.RNN):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
+        dispatch: Dispatch = "never",
         **kwargs: Any,
     ) -> None:
-        if isinstance(cell, (list, tuple)):
-            cell = StackedCells(cell)
-        elif type(cell) is keras.layers.StackedRNNCells:
-            # It wraps single states in lists and unwraps a stack of one, against its state_size.
-            cell = StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
+        cell = stacked(cell)
         # For subclasses whose from_config hands on all that get_config gave.
         kwargs.pop("cell_sources", None)
         # Past the constructor of the base class, which refuses every state_size but
         # an int and a flat list.
         super(keras.layers.RNN, self).__init__(**kwargs)
-        self._bound = BoundCell(cell, owner=self)
+        self.bound = BoundCell(cell, owner=self)
         self.cell = cell
         self.return_sequences = return_sequences
         self.return_state = return_state
@@ -113,18 +119,21 @@ class RNN(keras.layers.RNN):
         self.stateful = stateful
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
+        self.dispatch = check_dispatch(dispatch)
         self.supports_masking = True
         self._memory: Memory | None = None
         self._traces = Traces()
         if cell.state_size is not None:
-            self._bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
+            self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
+        if dispatch == "require" and self.plan.path != "fused":
+            raise cannot_dispatch(self.bound.name, self.plan.reasons)
 
     # -- What the base class exposes as attributes
 
     @property
     def state_size(self) -> Structure:
         """The cell's `state_size`, in a list if it is a single shape."""
-        return [self.cell.state_size] if self._bound.single_state else plain(self.cell.state_size)
+        return [self.cell.state_size] if self.bound.single_state else plain(self.cell.state_size)
 
     @property
     def states(self) -> Structure | None:
@@ -139,18 +148,22 @@ class RNN(keras.layers.RNN):
 
     @property
     def plan(self) -> Plan:
-        """How this layer runs its loop, and why."""
-        return self._plan(constants=None)
+        """How this layer runs its loop on this machine, and why."""
+        return self.plan_for()
 
-    def _plan(self, constants: Structure) -> Plan:
-        return choose(
-            LayerFacts(
-                unroll=self.unroll,
-                splits_step=self._bound.hoists,
-                takes_constants=constants is not None,
-                backend=keras.backend.backend(),
-            )
-        )
+    def plan_for(
+        self,
+        inputs: Tensor = None,
+        mask: MaskKind = "not known yet",
+        takes_constants: bool = False,
+    ) -> Plan:
+        """How a call would run; see `layers.dispatch.plan_for`."""
+        layer = LayerFacts(self.dispatch, self.unroll, takes_constants)
+        return plan_for(self._cell_facts, self.bound.compute_dtype, layer, inputs, mask)
+
+    @functools.cached_property
+    def _cell_facts(self) -> CellFacts:
+        return facts_of(self.bound)
 
     # -- Building
 
@@ -170,26 +183,19 @@ class RNN(keras.layers.RNN):
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
         step = one_step(sequences)
-        self._bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
+        self.bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
         if isinstance(self.cell, keras.layers.Layer) and not self.cell.built:
             # It has no build method: its weights come with its first call.
             step = map_leaves(lambda s, _: keras.KerasTensor(s.shape, self.compute_dtype), step)
             constants = None if constants_shape is None else shape_leaves(constants_shape)
-            infer_step(self._bound, step, constants)
+            infer_step(self.bound, step, constants)
             self.cell.built = True
 
     def _build_memory(self, batch: int | None) -> None:
         if self._memory is not None:
             self.reset_state()
             return
-        if batch is None:
-            raise ConfigurationError(
-                f"{self._who}: stateful=True needs a fixed batch size, and the batch size of the"
-                " inputs is not known.\n"
-                "  Give it: keras.Input(batch_shape=(batch, time, features)), or"
-                " keras.Input(shape, batch_size=batch)."
-            )
-        self._memory = Memory(self._bound.initial_state(batch), self.variable_dtype)
+        self._memory = Memory.of(self.bound, batch, self.variable_dtype, self._who)
 
     # -- Calling
 
@@ -202,23 +208,52 @@ class RNN(keras.layers.RNN):
         constants: Structure = None,
     ) -> Structure:
         training = bool(training)
-        given = self._checks.check(sequences, initial_state, mask, constants)
-        batch = ops.shape(tree.flatten(given.sequences)[0])[0]
-        states = self._first_states(given.initial_state, batch, training)
-        check_sizes_at_run_time(given, states, self._who)
-        step_outputs = self._traces.outputs(self._bound, given.sequences, constants)
-        with sequence_masks(self.cell, batch, training):
+        call = self.begin(sequences, initial_state, mask, training, constants)
+        # Before the masks of dropout are drawn: a trace forgets them.
+        step_outputs = self._step_outputs(call, constants)
+        with sequence_masks(self.cell, call.batch, training):
             outputs, states = execute(
-                self._plan(constants),
-                self._bound,
-                given.sequences,
-                states,
-                given.mask,
+                call.plan,
+                self.bound,
+                call.sequences,
+                call.states,
+                call.mask,
                 step_outputs,
-                self._loop_options,
+                self.loop_options,
                 training,
                 constants,
             )
+        return self.finish(outputs, states)
+
+    def begin(
+        self,
+        sequences: Structure,
+        initial_state: Structure = None,
+        mask: Structure = None,
+        training: bool = False,
+        constants: Structure = None,
+    ) -> Call:
+        """The first half of `call`: everything is checked, nothing is run."""
+        given = self._checks.check(sequences, initial_state, mask, constants)
+        first = tree.flatten(given.sequences)[0]
+        batch = ops.shape(first)[0]
+        remembered = self._memory if self.stateful else None
+        states = first_states(self.bound, given.initial_state, remembered, batch, training)
+        check_sizes_at_run_time(given, states, self._who)
+        kind: MaskKind = "none" if given.mask is None else "not known yet"
+        plan = self.plan_for(first, kind, constants is not None)
+        call = Call(self, plan, given.sequences, states, given.mask, batch)
+        note_call(call)
+        return call
+
+    def _step_outputs(self, call: Call, constants: Structure) -> Structure:
+        """Specs of the outputs of one step; None where nobody asks for them."""
+        if call.plan.calls_kernel and tree.flatten(call.sequences)[0].shape[1] != 0:
+            return None
+        return self._traces.outputs(self.bound, call.sequences, constants)
+
+    def finish(self, outputs: Structure, states: Structure) -> Structure:
+        """The second half of `call`: remembers the states, and says what it was asked for."""
         if self._memory is not None and self.stateful:
             self._memory.write(states)
         outputs = cast_floats(outputs, self.compute_dtype)
@@ -235,7 +270,7 @@ class RNN(keras.layers.RNN):
     ) -> Structure:
         """The shapes and dtypes of what `call` would return."""
         given = self._checks.check(sequences, initial_state, mask, constants)
-        outputs = self._traces.outputs(self._bound, given.sequences, constants)
+        outputs = self._traces.outputs(self.bound, given.sequences, constants)
         return self._spec(given.sequences, outputs)
 
     def compute_output_shape(
@@ -247,11 +282,11 @@ class RNN(keras.layers.RNN):
         """The shapes of what `call` would return."""
         sequences = shape_leaves(sequences_shape)
         agree(sequences, "inputs", self._who)
-        outputs = declared_outputs(self._bound, self.compute_dtype)
+        outputs = declared_outputs(self.bound, self.compute_dtype)
         if outputs is None:
             self._build_cell(sequences, constants_shape)
             constants = None if constants_shape is None else shape_leaves(constants_shape)
-            outputs = self._traces.outputs(self._bound, sequences, constants)
+            outputs = self._traces.outputs(self.bound, sequences, constants)
         return tree.map_structure(lambda s: tuple(s.shape), self._spec(sequences, outputs))
 
     def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
@@ -263,17 +298,17 @@ class RNN(keras.layers.RNN):
         kept = mask if self.return_sequences else None
         # Any trace tells the structure, and after a call there is one.
         known = self._traces.latest
-        known = self._traces.outputs(self._bound, sequences, None) if known is None else known
+        known = self._traces.outputs(self.bound, sequences, None) if known is None else known
         outputs = tree.map_structure(lambda _: kept, known)
         if not self.return_state:
             return outputs
-        return self._with_states(outputs, tree.map_structure(lambda _: None, self._bound.sizes))
+        return self._with_states(outputs, tree.map_structure(lambda _: None, self.bound.sizes))
 
     # -- States
 
     def get_initial_state(self, batch_size: Tensor) -> Structure:
         """The states that a sequence starts from, if nothing else is said."""
-        return self._bound.initial_state(batch_size)
+        return self.bound.initial_state(batch_size)
 
     def reset_state(self, states: Structure = None) -> None:
         """Sets what a stateful layer remembers.
@@ -296,75 +331,59 @@ class RNN(keras.layers.RNN):
             return
         batch = self._memory.batch_size
         if states is None:
-            self._memory.write(self._bound.initial_state(batch))
+            self._memory.write(self.bound.initial_state(batch))
         else:
-            self._memory.write(check_states(self._bound, states, batch, "states", self._who))
+            self._memory.write(check_states(self.bound, states, batch, "states", self._who))
+
+    def remembered(self) -> Structure:
+        """A copy of what a stateful layer remembers; None if it remembers nothing."""
+        return None if self._memory is None else self._memory.read()
 
     def reset_states(self, states: Structure = None) -> None:
         """Another name of `reset_state`, as in Keras."""
         self.reset_state(states)
-
-    def _first_states(self, explicit: Structure, batch: Tensor, training: bool) -> Structure:
-        if explicit is not None:
-            # In the dtypes of the cell's own: ints given for floats would stay ints.
-            states = tree.map_structure(
-                lambda given, own: ops.cast(given, own.dtype),
-                explicit,
-                self._bound.initial_state(1),
-            )
-        elif self._memory is not None and self.stateful:
-            states = self._memory.read()
-        else:
-            states = self._bound.initial_state(batch, training)
-        return cast_floats(states, self._bound.compute_dtype)
 
     # -- Outputs
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
         batch, time = agree(sequences, "inputs", self._who)
         lead = (batch, time) if self.return_sequences else (batch,)
-
-        def output(spec: Any) -> keras.KerasTensor:
-            return keras.KerasTensor(
-                (*lead, *spec.shape[1:]), dtype=computed_dtype(spec, self.compute_dtype)
-            )
-
-        result = tree.map_structure(output, outputs)
+        result = output_specs(outputs, lead, self.compute_dtype)
         if not self.return_state:
             return result
-        initial = self._bound.initial_state(batch_size=1)
-        states = tree.map_structure(
-            lambda size, leaf: keras.KerasTensor(
-                size.batched(batch), dtype=computed_dtype(leaf, self.compute_dtype)
-            ),
-            self._bound.sizes,
-            initial,
-        )
-        return self._with_states(result, states)
+        return self._with_states(result, final_state_specs(self.bound, batch, self.compute_dtype))
 
     def _with_states(self, outputs: Structure, states: Structure) -> tuple[Structure, ...]:
-        if self._bound.single_state or isinstance(states, (list, tuple)):
+        if self.bound.single_state or isinstance(states, (list, tuple)):
             return (outputs, *states)
         return (outputs, states)
 
     @property
-    def _loop_options(self) -> LoopOptions:
-        return LoopOptions(self.return_sequences, self.go_backwards, self.zero_output_for_mask)
+    def loop_options(self) -> LoopOptions:
+        """The options that every path obeys."""
+        return LoopOptions(
+            self.return_sequences,
+            self.go_backwards,
+            self.zero_output_for_mask,
+            wants_states=self.return_state or self.stateful,
+        )
 
     @property
     def _checks(self) -> CallChecks:
         remembered = self._memory.batch_size if self._memory is not None else None
-        return CallChecks(self._who, self._bound, self.unroll, remembered)
+        return CallChecks(self._who, self.bound, self.unroll, remembered)
 
     @property
     def _who(self) -> str:
-        return f'{self._bound.name} (layer "{self.name}")'
+        return f'{self.bound.name} (layer "{self.name}")'
 
     # -- Saving
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
+        if self.dispatch != "never":
+            config["dispatch"] = self.dispatch
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

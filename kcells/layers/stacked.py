@@ -14,7 +14,7 @@ from kcells.registry import provenance
 from kcells.structure import map_leaves, shape_leaves
 from kcells.types import Structure, Tensor
 
-__all__ = ["StackedCells"]
+__all__ = ["StackedCells", "stacked"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
@@ -135,3 +135,13 @@ class StackedCells(keras.layers.StackedRNNCells):
         """The stack of a configuration; loads the plugins that its cells come from."""
         provenance.ensure_loaded(config, custom_objects)
         return super().from_config(dict(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
+
+
+def stacked(cell: Any) -> Any:
+    """`cell`, as a `StackedCells` if it is a list of cells or the stack of Keras."""
+    if isinstance(cell, (list, tuple)):
+        return StackedCells(cell)
+    if type(cell) is keras.layers.StackedRNNCells:
+        # It wraps single states in lists and unwraps a stack of one, against its state_size.
+        return StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
+    return cell

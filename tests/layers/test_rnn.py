@@ -535,24 +535,3 @@ def test_a_stack_of_structures_is_stateful_and_reset(rng):
     assert not np.allclose(numpy(layer(x)["total"]), numpy(first["total"]))
     layer.reset_state()
     np.testing.assert_allclose(numpy(layer(x)["total"]), numpy(first["total"]), atol=1e-6)
-
-
-# -- Explain
-
-
-def test_explain_a_layer_and_a_model():
-    layer = kcells.build("gru", 3, name="reader", unroll=True)
-    explanation = kcells.explain(layer)
-    assert explanation.path == "unrolled"
-    assert next(r for r in explanation.reasons if r.condition == "unroll is asked for").holds
-    assert 'layer "reader" (GRUCell): path unrolled' in str(explanation)
-    inputs = keras.Input((5, 2))
-    model = keras.Model(
-        inputs, kcells.Bidirectional(kcells.build("lstm", 3))(layer(inputs)[:, None])
-    )
-    explanations = kcells.explain(model)
-    assert [e.path for e in explanations] == ["unrolled", "loop", "loop"]
-    assert str(explanations).count("path loop") == 2
-    with pytest.raises(kcells.errors.ArgumentError, match="takes a layer or a model"):
-        kcells.explain("gru")
-    assert str(kcells.explain(keras.Sequential([keras.layers.Dense(1)]))).startswith("no recurrent")

@@ -1,4 +1,4 @@
-"""The interface of a backend: one loop primitive.
+"""The interface of a backend: one loop primitive, and its fused kernels.
 
 Masks, carry-over, reversal and the choice of outputs are written once, above it.
 """
@@ -8,9 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from kcells.cells.equivalence import BuiltinName
 from kcells.types import Step, Structure
 
-__all__ = ["Backend", "SizeCheck"]
+__all__ = ["Backend", "SizeCheck", "Weights"]
+
+
+class Weights(NamedTuple):
+    """The weights of a built-in layer, in Keras' layout.
+
+    The columns of the kernels hold the gates i, f, c, o of an LSTM and z, r, h of a GRU;
+    `bias` is `(4 * units,)` or `(2, 3 * units)`, inputs first.
+    """
+
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
 
 
 class SizeCheck(NamedTuple):
@@ -48,6 +61,39 @@ class Backend(Protocol):
 
         Returns:
             The last carry, and the structure of all `y`, `(time, ...)`.
+        """
+        ...
+
+    def device(self, tensor: Any = None) -> str:
+        """`"gpu"` or `"cpu"`: where `tensor` is, or where the backend puts one.
+
+        A GPU counts only if the backend has fused kernels for its make.
+        """
+        ...
+
+    def under_xla(self) -> bool:
+        """Whether the graph that is being made will be compiled by XLA as a whole."""
+        ...
+
+    def fused(
+        self,
+        builtin: BuiltinName,
+        inputs: Any,
+        states: Sequence[Sequence[Any]],
+        weights: Sequence[Weights],
+    ) -> tuple[list[Any], list[list[Any]]]:
+        """Runs the kernel of `engine.plan.KERNELS` over all steps.
+
+        Args:
+            builtin: `"lstm"` or `"gru"`.
+            inputs: `(time, batch, features)`.
+            states: one list of `(batch, units)` a direction; the second direction, if
+                there is one, runs from the end.
+            weights: those of the built-in, one set a direction.
+
+        Returns:
+            For each direction the outputs `(time, batch, units)`, at the steps that they
+            belong to, and the final states.
         """
         ...
 

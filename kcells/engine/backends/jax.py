@@ -1,4 +1,4 @@
-"""The loop in JAX: `lax.scan`.
+"""JAX: the loop is `lax.scan`; on an NVIDIA GPU there is cuDNN's LSTM.
 
 A variable that a step updates (the state of a seed generator, say) would leak a tracer
 out of the traced body. So the body runs in a stateless scope of its own, and the
@@ -15,10 +15,57 @@ import keras
 from jax import numpy as jnp
 from keras import ops, tree
 
-from kcells.engine.backends.base import SizeCheck
+from kcells.cells.equivalence import BuiltinName
+from kcells.engine.backends.base import SizeCheck, Weights
 from kcells.types import Step, Structure
 
-__all__ = ["check_sizes", "scan"]
+__all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
+
+
+def device(tensor: Any = None) -> str:
+    """See `base.Backend.device`: a tracer has no device, so the default one decides."""
+    return "gpu" if jax.default_backend() == "gpu" else "cpu"
+
+
+def under_xla() -> bool:
+    """See `base.Backend.under_xla`; whatever runs in JAX does, and its kernels know."""
+    return False
+
+
+def fused(
+    builtin: BuiltinName,
+    inputs: Any,
+    states: Sequence[Sequence[Any]],
+    weights: Sequence[Weights],
+) -> tuple[list[Any], list[list[Any]]]:
+    """See `base.Backend.fused`; JAX offers cuDNN's LSTM and no GRU."""
+    # Imported late: the module is experimental, and nobody needs it without a GPU.
+    from jax.experimental import rnn
+
+    length, batch, features = inputs.shape
+    directions = len(weights)
+    h, c = (jnp.stack(same) for same in zip(*states, strict=True))
+    outputs, h, c = rnn.lstm(
+        jnp.swapaxes(inputs, 0, 1),
+        h,
+        c,
+        _flat_weights(weights),
+        jnp.full((batch,), length, dtype="int32"),
+        features,
+        h.shape[-1],
+        1,
+        0.0,
+        directions == 2,
+    )
+    outputs = jnp.split(jnp.swapaxes(outputs, 0, 1), directions, axis=-1)
+    return list(outputs), [[h[k], c[k]] for k in range(directions)]
+
+
+def _flat_weights(weights: Sequence[Weights]) -> Any:
+    """All matrices of all directions, then all biases, those for the state being zero."""
+    matrices = [m.T.ravel() for w in weights for m in (w.kernel, w.recurrent_kernel)]
+    biases = [b for w in weights for b in (w.bias, jnp.zeros_like(w.bias))]
+    return jnp.concatenate([*matrices, *biases])
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:

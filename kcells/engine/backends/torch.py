@@ -1,14 +1,182 @@
-"""The loop in PyTorch: Python, step by step."""
+"""PyTorch: the loop is Python, step by step; LSTM and GRU have kernels on every device.
+
+`torch.lstm` and `torch.gru` are what `torch.nn.LSTM` and `torch.nn.GRU` call: cuDNN on a
+GPU, oneDNN for the LSTM on a CPU. Their matrices are transposed against Keras'. For a GRU
+on a CPU PyTorch has but a loop over small operations, each with a gradient of its own; the
+one here has a backward pass as a whole, with four operations a step, and is faster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from kcells.engine.backends.base import SizeCheck
+import torch
+
+from kcells.cells.equivalence import BuiltinName
+from kcells.engine.backends.base import SizeCheck, Weights
 from kcells.engine.backends.unrolled import scan
 
-__all__ = ["check_sizes", "scan"]
+__all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
+
+
+def device(tensor: Any = None) -> str:
+    """See `base.Backend.device`."""
+    if isinstance(tensor, torch.Tensor):
+        return "gpu" if tensor.device.type == "cuda" else "cpu"
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def under_xla() -> bool:
+    """See `base.Backend.under_xla`."""
+    return False
+
+
+def fused(
+    builtin: BuiltinName,
+    inputs: Any,
+    states: Sequence[Sequence[Any]],
+    weights: Sequence[Weights],
+) -> tuple[list[Any], list[list[Any]]]:
+    """See `base.Backend.fused`."""
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if builtin == "gru" and device(inputs) == "cpu" and not traced:
+        return _cpu_gru(inputs, states, weights)
+    convert = _lstm_weights if builtin == "lstm" else _gru_weights
+    parameters = [tensor for direction in weights for tensor in convert(direction)]
+    stacked = [torch.stack(same) for same in zip(*states, strict=True)]
+    function = torch.lstm if builtin == "lstm" else torch.gru
+    outputs, *final = function(
+        inputs.contiguous(),
+        stacked if builtin == "lstm" else stacked[0],
+        parameters,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        # Without it the kernel keeps nothing for the backward pass.
+        train=torch.is_grad_enabled(),
+        bidirectional=len(weights) == 2,
+        batch_first=False,
+    )
+    directions = range(len(weights))
+    return list(torch.chunk(outputs, len(weights), dim=-1)), [
+        [state[k] for state in final] for k in directions
+    ]
+
+
+def _lstm_weights(weights: Weights) -> list[Any]:
+    kernel, recurrent_kernel, bias = weights
+    return [_transposed(kernel), _transposed(recurrent_kernel), bias, torch.zeros_like(bias)]
+
+
+def _gru_weights(weights: Weights) -> list[Any]:
+    # The gates are z, r, h in Keras and r, z, h here.
+    kernel, recurrent_kernel, bias = (
+        torch.cat([r, z, h], dim=-1)
+        for z, r, h in (torch.chunk(weight, 3, dim=-1) for weight in weights)
+    )
+    return [_transposed(kernel), _transposed(recurrent_kernel), bias[0], bias[1]]
+
+
+def _transposed(matrix: Any) -> Any:
+    return matrix.T.contiguous()
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
     """Nothing to do: every size is known when a call is checked."""
+
+
+_BLOCK = 2**15
+"""How many numbers of the state a block of steps may have."""
+
+
+def _cpu_gru(
+    inputs: Any, states: Sequence[Sequence[Any]], weights: Sequence[Weights]
+) -> tuple[list[Any], list[list[Any]]]:
+    outputs, final = [], []
+    for k, ((kernel, recurrent_kernel, bias), (h,)) in enumerate(zip(weights, states, strict=True)):
+        # As one matrix: the product of a view with three axes is many small ones.
+        length, batch, features = inputs.shape
+        projected = torch.addmm(bias[0], inputs.reshape(-1, features), kernel)
+        projected = projected.view(length, batch, -1)
+        projected = projected.flip(0) if k else projected
+        hs = _GRULoop.apply(projected, h, recurrent_kernel, bias[1])
+        final.append([hs[-1]])
+        outputs.append(hs.flip(0) if k else hs)
+    return outputs, final
+
+
+class _GRULoop(torch.autograd.Function):
+    """`h_t = z_t * h_{t-1} + (1 - z_t) * n_t` over all steps, with its backward pass.
+
+        (z; r) = sigmoid(x_zr + h U_zr + b_zr)    n = tanh(x_n + r * (h U_n + b_n))
+
+    The gradients of everything before the activations are those of `h` times factors that
+    need no gradient, so these are computed for all steps at once, and what is left for
+    the loop backwards is a product with them and one with `U`. The gradient of `U` is one
+    product after the loop.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Any, first: Any, recurrent_kernel: Any, bias: Any) -> Any:
+        length, batch, width = projected.shape
+        units = width // 3
+        keeps = any(ctx.needs_input_grad)
+        hs = projected.new_empty(length + 1, batch, units)
+        hs[0] = first
+        slots = length if keeps else 1
+        products = projected.new_empty(slots, batch, width)
+        gates = projected.new_empty(slots, batch, 2 * units)
+        candidates = projected.new_empty(slots, batch, units)
+        x_gates, x_candidates = projected[..., : 2 * units], projected[..., 2 * units :]
+        for t in range(length):
+            slot = t if keeps else 0
+            product, gate, candidate = products[slot], gates[slot], candidates[slot]
+            torch.addmm(bias, hs[t], recurrent_kernel, out=product)
+            torch.add(x_gates[t], product[:, : 2 * units], out=gate).sigmoid_()
+            z, r = gate[:, :units], gate[:, units:]
+            torch.addcmul(x_candidates[t], r, product[:, 2 * units :], out=candidate).tanh_()
+            torch.lerp(candidate, hs[t], z, out=hs[t + 1])
+        ctx.save_for_backward(hs, gates, candidates, products[..., 2 * units :], recurrent_kernel)
+        return hs[1:].clone() if keeps else hs[1:]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Any) -> Any:
+        hs, gates, candidates, products, recurrent_kernel = ctx.saved_tensors
+        length, batch, units = gradient.shape
+        transposed = recurrent_kernel.T.contiguous()
+        into_products = gradient.new_empty(length, batch, 3, units)
+        into_candidates = torch.empty_like(gradient)
+        current = gradient[-1]
+        # In blocks of steps: few calls where a step is small, and where it is large the
+        # factors are still in the cache when they are used.
+        block = max(1, _BLOCK // (batch * units))
+        for end in range(length, 0, -block):
+            start = max(0, end - block)
+            z, r = gates[start:end, :, :units], gates[start:end, :, units:]
+            candidate, before = candidates[start:end], hs[start:end]
+            into_candidate = (1 - z) * (1 - candidate.square())
+            after_reset = into_candidate * r
+            factors = torch.stack(
+                [
+                    z * (1 - z) * (before - candidate),
+                    after_reset * (1 - r) * products[start:end],
+                    after_reset,
+                ],
+                dim=2,
+            )
+            for t in range(end - 1, start - 1, -1):
+                here = t - start
+                torch.mul(current.unsqueeze(1), factors[here], out=into_products[t])
+                torch.mul(current, into_candidate[here], out=into_candidates[t])
+                current = current * z[here]
+                if t:
+                    current += gradient[t - 1]
+                current.addmm_(into_products[t].view(batch, 3 * units), transposed)
+        flat = into_products.view(-1, 3 * units)
+        into_kernel = hs[:-1].reshape(-1, units).T @ flat
+        into_bias = flat.sum(0)
+        # The inputs reach the candidate past the reset gate.
+        into_products[:, :, 2] = into_candidates
+        return into_products.view(length, batch, 3 * units), current, into_kernel, into_bias

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import Cell, VariationalDropout
+from kcells import Cell, Equivalence, Reason, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
@@ -228,6 +228,27 @@ class LayerNormGRUCell(Cell):
         candidate = self.activation(projected[:, self._candidate] + candidate)
         h = z * h + (1 - z) * candidate
         return h, [h]
+
+    def equivalent(self) -> Equivalence:
+        """`keras.layers.GRU`, if nothing is normalized."""
+        config = self.get_config()
+        other = ("name", "trainable", "dtype", "normalize", "epsilon")
+        return Equivalence(
+            "gru",
+            [
+                Reason("nothing is normalized", not self.normalize, f"normalize={self.normalize}"),
+                Reason(
+                    "dropout leaves the state alone, of which Keras drops other parts a gate",
+                    not self.recurrent_dropout,
+                    f"recurrent_dropout={self.recurrent_dropout}",
+                ),
+            ],
+            {
+                name: value
+                for name, value in config.items()
+                if name not in other and not name.startswith("gamma_")
+            },
+        )
 
     @property
     def _gates(self) -> slice:

@@ -1,0 +1,181 @@
+"""`to_builtin`: the same function in plain Keras layers, for a world without kcells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from kcells._keras_private import sublayers
+from kcells.errors import ArgumentError, DispatchError, table
+from kcells.layers.bidirectional import Bidirectional
+from kcells.layers.rnn import RNN
+from kcells.reasons import Reason
+
+__all__ = ["to_builtin"]
+
+_BUILTINS = {
+    "lstm": keras.layers.LSTM,
+    "gru": keras.layers.GRU,
+    "simple_rnn": keras.layers.SimpleRNN,
+}
+
+
+def to_builtin(layer_or_model: Any) -> Any:
+    """Plain Keras layers with the same weights, whose file loads without kcells.
+
+    Args:
+        layer_or_model: a `kcells.RNN`, a `kcells.Bidirectional`, or a functional or
+            sequential model with such layers. It stays as it is.
+
+    Returns:
+        A `keras.layers.LSTM`, `GRU`, `SimpleRNN` or `Bidirectional` of the same name, with
+        copies of the weights if there are any yet, and of what a stateful layer
+        remembers; or a model of such layers, which is not compiled.
+
+    Raises:
+        DispatchError: if there is no built-in for a layer, with the conditions that fail.
+        ArgumentError: for anything else than a layer or model of these kinds.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> model = keras.Sequential([keras.Input((5, 3)), kcells.build("gru", 8)])
+    >>> plain = kcells.to_builtin(model)
+    >>> type(plain.layers[0]) is keras.layers.GRU
+    True
+    """
+    if isinstance(layer_or_model, keras.Model):
+        return _convert_model(layer_or_model)
+    if isinstance(layer_or_model, (RNN, keras.layers.Bidirectional)):
+        _check([layer_or_model])
+        return _convert(layer_or_model)
+    raise ArgumentError(
+        "to_builtin takes a kcells.RNN, a kcells.Bidirectional or a model;"
+        f" received {type(layer_or_model).__name__}."
+    )
+
+
+def _convert_model(model: keras.Model) -> keras.Model:
+    layers = [layer for layer in sublayers(model) if not isinstance(layer, keras.Model)]
+    _check(layers)
+    copied: list[tuple[Any, Any]] = []
+
+    def convert(layer: Any) -> Any:
+        if _is_ours(layer):
+            return _convert(layer)
+        copy = type(layer).from_config(layer.get_config())
+        copied.append((layer, copy))
+        return copy
+
+    clone = keras.models.clone_model(model, clone_function=convert, recursive=True)
+    for layer, copy in copied:
+        copy.set_weights(layer.get_weights())
+    return clone
+
+
+def _is_ours(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Bidirectional):
+        return isinstance(layer, Bidirectional) or isinstance(layer.forward_layer, RNN)
+    return isinstance(layer, RNN)
+
+
+def _check(layers: list[Any]) -> None:
+    """Raises `DispatchError` with everything that stands in the way, in any layer."""
+    rows = []
+    reasons: list[Reason] = []
+    inner = {id(part) for layer in layers if _is_ours(layer) for part in _inside(layer)}
+    for layer in layers:
+        if isinstance(layer, RNN):
+            against = _against(layer)
+        elif isinstance(layer, Bidirectional) and tree.is_nested(layer.merge_mode):
+            against = [Reason("merge_mode is one mode", False, f"{layer.merge_mode!r}")]
+        elif not _is_ours(layer) and id(layer) not in inner and any(map(_is_ours, _inside(layer))):
+            against = [Reason("the layer is no wrapper", False, type(layer).__name__)]
+        else:
+            continue
+        reasons += against
+        rows += [(f'"{layer.name}"', reason.condition, reason.detail) for reason in against]
+    if not rows:
+        return
+    error = DispatchError(
+        "to_builtin: no plain Keras layer computes the same. It would take:\n"
+        f"{table(rows)}\n"
+        "  Keep these layers as they are: a model may mix layers of kcells with others."
+    )
+    error.reasons = tuple(reasons)
+    raise error
+
+
+def _inside(layer: Any) -> list[Any]:
+    return [part for part in sublayers(layer) if part is not layer]
+
+
+def _against(layer: RNN) -> list[Reason]:
+    declared = layer.bound.equivalence
+    if declared.builtin is None:
+        name = type(layer.cell).__name__
+        return [
+            *(reason for reason in declared.conditions if not reason.holds),
+            Reason("the cell declares a built-in that computes the same", False, name),
+        ]
+    return [reason for reason in declared.conditions if not reason.holds]
+
+
+def _convert(layer: Any) -> Any:
+    if isinstance(layer, RNN):
+        return _convert_rnn(layer)
+    forward = _convert(layer.forward_layer)
+    new = keras.layers.Bidirectional(
+        forward,
+        merge_mode=layer.merge_mode,
+        backward_layer=_convert(layer.backward_layer),
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+    # It has made a forward layer of its own from the configuration.
+    new.forward_layer.name = layer.forward_layer.name
+    if layer.built:
+        _take_over(new.forward_layer, forward)
+        new.built = True
+    return new
+
+
+def _convert_rnn(layer: RNN) -> Any:
+    declared = layer.bound.equivalence
+    new = _BUILTINS[layer.bound.builtin](
+        **declared.arguments,
+        return_sequences=layer.return_sequences,
+        return_state=layer.return_state,
+        go_backwards=layer.go_backwards,
+        stateful=layer.stateful,
+        unroll=layer.unroll,
+        zero_output_for_mask=layer.zero_output_for_mask,
+        activity_regularizer=layer.activity_regularizer,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+    )
+    if not layer.built:
+        return new
+    weights = layer.weights if declared.weights is None else declared.weights()
+    states = [] if layer.states is None else layer.bound.in_builtin_order(layer.states)
+    _fill(new, weights, states)
+    return new
+
+
+def _take_over(new: Any, old: Any) -> None:
+    _fill(new, old.weights, tree.flatten(old.states or []))
+
+
+def _fill(new: Any, weights: Sequence[Any], states: Sequence[Any]) -> None:
+    """Builds `new`, with these values for its weights and for what it remembers."""
+    values = [ops.convert_to_numpy(weight) for weight in weights]
+    batch = states[0].shape[0] if states else None
+    new.build((batch, None, values[0].shape[0]))
+    new.built = True
+    new.set_weights(values)
+    for variable, value in zip(tree.flatten(new.states or []), states, strict=True):
+        variable.assign(value)

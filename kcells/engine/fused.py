@@ -1,0 +1,222 @@
+"""The path `fused`: one call of a kernel that runs an LSTM or GRU over all steps.
+
+Kernels know no masks, or only right-padded ones without an empty row. They need none:
+
+    move the steps that count to the front of each row         x: a . b c . -> a b c . .
+    run the kernel over all steps                              h: A B C ? ?
+    fetch each step's output from where it went,
+    that of the last valid step for a masked one                  A A B C C
+
+What the kernel computes at the end of a row, from zeros, nobody reads. Only the memory
+`c` of an LSTM cannot be read off the outputs: where it is wanted, one more input tells
+the kernel that a step does not count, with weights that saturate the gates, so that
+the state stays exactly as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras import ops
+
+from kcells.cells.equivalence import BuiltinName, is_keras_cell
+from kcells.cells.protocol import BoundCell
+from kcells.cells.splits import drop_inputs
+from kcells.engine import backends
+from kcells.engine.backends.base import Weights
+from kcells.engine.options import LoopOptions
+from kcells.types import Structure, Tensor
+
+__all__ = ["run", "run_both"]
+
+_SATURATES = 1e4
+"""The weight that opens or shuts a gate for good, in every float dtype."""
+
+
+def run(
+    cell: BoundCell,
+    inputs: Tensor,
+    states: Structure,
+    mask: Tensor | None,
+    options: LoopOptions,
+    training: bool,
+) -> tuple[Tensor, Structure]:
+    """Runs a cell that is an LSTM or GRU.
+
+    Args:
+        cell: the built cell; its equivalence holds.
+        inputs: `(time, batch, features)`, in the order of processing.
+        states: the initial states, in the structure of `cell.sizes`.
+        mask: `(time, batch)` bool, or None.
+        options: the layer's options.
+        training: whether dropout is on.
+
+    Returns:
+        The outputs, `(time, batch, units)` or those of the last step, and the final
+        states. The memory of an LSTM under a mask is right only if the options say that
+        states are wanted.
+    """
+    builtin = cell.builtin
+    if is_keras_cell(cell.cell):
+        inputs = drop_inputs(cell.cell, inputs, training)
+    weights, initial = _weights(cell), cell.in_builtin_order(states)
+    if mask is None:
+        outputs, final = _kernel(builtin, weights, inputs, initial)
+        last = outputs if options.return_sequences else outputs[-1]
+        return last, cell.in_cell_order(final)
+    rows = _Rows(mask)
+    inputs = rows.to_the_front(inputs)
+    if builtin == "lstm" and options.wants_states:
+        inputs, weights = _freezing(builtin, inputs, weights, rows.is_padding)
+    outputs, final = _kernel(builtin, weights, inputs, initial)
+    h = rows.at_the_end(outputs)
+    final = [ops.where(rows.has_steps, h, initial[0]), *final[1:]]
+    if options.return_sequences:
+        found = rows.back(outputs, options.zero_output_for_mask)
+    else:
+        found = rows.last(h, options.zero_output_for_mask)
+    return found, cell.in_cell_order(final)
+
+
+def run_both(
+    forward: BoundCell,
+    backward: BoundCell,
+    inputs: Tensor,
+    states: tuple[Structure, Structure],
+    mask: Tensor | None,
+    options: LoopOptions,
+) -> list[tuple[Tensor, Structure]]:
+    """Runs both directions of time in one call of the kernel.
+
+    Args:
+        forward, backward: the built cells; their equivalences hold.
+        inputs: `(time, batch, features)`, in the order of time.
+        states: the initial states of both. Under a mask those of an LSTM have to be
+            zeros: the backward direction passes the padding first, and there only a
+            memory of zero keeps the output what it is.
+        mask: `(time, batch)` bool, or None.
+        options: what both layers share.
+
+    Returns:
+        As `run` for each direction, the outputs in the order of processing.
+    """
+    cells = (forward, backward)
+    builtin = forward.builtin
+    weights = [_weights(cell) for cell in cells]
+    initial = [c.in_builtin_order(s) for c, s in zip(cells, states, strict=True)]
+    rows = None if mask is None else _Rows(mask)
+    if rows is not None:
+        inputs = rows.to_the_front(inputs)
+        padding = rows.is_padding
+        frozen = [_freezing(builtin, inputs, direction, padding) for direction in weights]
+        inputs, weights = frozen[0][0], [own for _, own in frozen]
+    outputs, final = backends.current().fused(builtin, inputs, initial, weights)
+    results = []
+    for k, cell in enumerate(cells):
+        found, states_of_builtin = _of_direction(
+            rows, outputs[k], initial[k], final[k], options, from_the_end=k == 1
+        )
+        results.append((found, cell.in_cell_order(states_of_builtin)))
+    return results
+
+
+def _of_direction(
+    rows: _Rows | None,
+    outputs: Tensor,
+    initial: list[Tensor],
+    final: list[Tensor],
+    options: LoopOptions,
+    from_the_end: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    if rows is None:
+        if not options.return_sequences:
+            return outputs[0 if from_the_end else -1], final
+        return (ops.flip(outputs, axis=0) if from_the_end else outputs), final
+    h = outputs[0] if from_the_end else rows.at_the_end(outputs)
+    final = [ops.where(rows.has_steps, h, initial[0]), *final[1:]]
+    if options.return_sequences:
+        return rows.back(outputs, options.zero_output_for_mask, from_the_end), final
+    return rows.last(h, options.zero_output_for_mask, from_the_end), final
+
+
+def _weights(cell: BoundCell) -> Weights:
+    declared = cell.equivalence.weights
+    if declared is not None:
+        return Weights(*map(ops.convert_to_tensor, declared()))
+    own = cell.cell
+    return Weights(*map(ops.convert_to_tensor, (own.kernel, own.recurrent_kernel, own.bias)))
+
+
+def _kernel(
+    builtin: BuiltinName, weights: Weights, inputs: Tensor, states: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    outputs, final = backends.current().fused(builtin, inputs, [states], [weights])
+    return outputs[0], final[0]
+
+
+def _freezing(
+    builtin: BuiltinName, inputs: Tensor, weights: Weights, is_padding: Tensor
+) -> tuple[Tensor, Weights]:
+    """One more input, 1 where a step is padding, that makes the kernel keep its state."""
+    flag = ops.expand_dims(ops.cast(is_padding, inputs.dtype), -1)
+    kernel = weights.kernel
+    blocks = 4 if builtin == "lstm" else 3
+    zeros = ops.zeros((1, kernel.shape[1] // blocks), dtype=kernel.dtype)
+    shut, opened = zeros - _SATURATES, zeros + _SATURATES
+    # LSTM: i is shut and f is open, so c stays. GRU: z is open, so h stays.
+    row = [shut, opened, zeros, zeros] if builtin == "lstm" else [opened, zeros, zeros]
+    kernel = ops.concatenate([kernel, ops.concatenate(row, axis=1)], axis=0)
+    return ops.concatenate([inputs, flag], axis=-1), weights._replace(kernel=kernel)
+
+
+class _Rows:
+    """Where the steps that count go, and where they are found again.
+
+    Args:
+        mask: `(time, batch)` bool.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        length = ops.shape(mask)[0]
+        time = ops.expand_dims(ops.arange(length, dtype="int32"), 1)
+        self.mask = mask
+        self.count = ops.sum(ops.cast(mask, "int32"), axis=0)
+        self.has_steps = ops.expand_dims(self.count > 0, -1)
+        self.is_padding = time >= self.count
+        self._order = ops.argsort(ops.where(mask, time, time + length), axis=0)
+
+    def to_the_front(self, inputs: Tensor) -> Tensor:
+        """`inputs` with the steps that count first, and zeros after them."""
+        # Zeros come first: the gradient of a NaN would be a NaN, even where nobody reads.
+        valid = ops.expand_dims(self.mask, -1)
+        return _at(ops.where(valid, inputs, ops.zeros_like(inputs)), self._order)
+
+    def at_the_end(self, outputs: Tensor) -> Tensor:
+        """What the last step that counts gave; of no meaning in a row without one."""
+        last = ops.maximum(self.count - 1, 0)
+        return _at(outputs, ops.expand_dims(last, 0))[0]
+
+    def last(self, h: Tensor, zero_output_for_mask: bool, from_the_end: bool = False) -> Tensor:
+        """The output of the step that is processed last."""
+        end = self.mask[0] if from_the_end else self.mask[-1]
+        counts = ops.expand_dims(end, -1) if zero_output_for_mask else self.has_steps
+        return ops.where(counts, h, ops.zeros_like(h))
+
+    def back(
+        self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False
+    ) -> Tensor:
+        """`outputs` at the steps that they belong to, in the order of processing."""
+        valid = ops.cast(self.mask, "int32")
+        until = ops.cumsum(valid, axis=0)
+        # At a masked step, the last valid step that was processed before it.
+        position = until - valid if from_the_end else until - 1
+        known = position < self.count if from_the_end else position >= 0
+        found = _at(outputs, ops.clip(position, 0, ops.maximum(self.count - 1, 0)))
+        counts = self.mask if zero_output_for_mask else known
+        found = ops.where(ops.expand_dims(counts, -1), found, ops.zeros_like(found))
+        return ops.flip(found, axis=0) if from_the_end else found
+
+
+def _at(sequence: Tensor, index: Tensor) -> Tensor:
+    """`sequence[index[t, b], b]` for every t and b."""
+    return ops.take_along_axis(sequence, ops.expand_dims(index, -1), axis=0)

@@ -1,0 +1,117 @@
+"""Which fused kernels there are: a table, and the machine that it is asked about."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypeAlias
+
+from kcells.cells.equivalence import BuiltinName
+
+__all__ = ["KERNELS", "Kernel", "KernelName", "Machine", "kernel_for"]
+
+KernelName: TypeAlias = Literal["cudnn", "native", "loop", "unrolled"]
+"""What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, a
+loop of the backend over single steps, or these steps written out."""
+
+_FLOATS = ("float16", "float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What the plan depends on outside of the model.
+
+    Attributes:
+        backend: the Keras backend.
+        device: `"gpu"` or `"cpu"`.
+        dtype: the compute dtype.
+        xla: whether the call is part of a graph that XLA compiles as a whole.
+    """
+
+    backend: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    xla: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A fused kernel that a backend has.
+
+    Attributes:
+        name: who provides it.
+        backend: the Keras backend.
+        device: `"gpu"` or `"cpu"`.
+        builtins: the built-in layers that it computes.
+        dtypes: the compute dtypes that it takes.
+        under_xla: whether it may be part of a graph that XLA compiles.
+        both_directions: whether one call runs both directions of a `Bidirectional`.
+        calls: the function that is called.
+    """
+
+    name: KernelName
+    backend: str
+    device: str
+    builtins: tuple[BuiltinName, ...]
+    dtypes: tuple[str, ...]
+    under_xla: bool
+    both_directions: bool
+    calls: str
+
+
+KERNELS = (
+    Kernel(
+        "cudnn",
+        "tensorflow",
+        "gpu",
+        ("lstm", "gru"),
+        _FLOATS,
+        under_xla=False,
+        both_directions=False,
+        calls="tf.raw_ops.CudnnRNNV3",
+    ),
+    Kernel(
+        "cudnn",
+        "jax",
+        "gpu",
+        ("lstm",),
+        ("float32",),
+        under_xla=True,
+        both_directions=True,
+        calls="jax.experimental.rnn.lstm",
+    ),
+    Kernel(
+        "cudnn",
+        "torch",
+        "gpu",
+        ("lstm", "gru"),
+        (*_FLOATS, "bfloat16"),
+        under_xla=True,
+        both_directions=True,
+        calls="torch.lstm, torch.gru",
+    ),
+    Kernel(
+        "native",
+        "torch",
+        "cpu",
+        ("lstm", "gru"),
+        ("float32", "float64", "bfloat16"),
+        under_xla=True,
+        both_directions=True,
+        calls="torch.lstm, torch.gru",
+    ),
+)
+"""Every fused kernel that kcells calls. They are called without going through Keras,
+so the table does not depend on its version."""
+
+
+def kernel_for(builtin: BuiltinName | None, machine: Machine) -> Kernel | None:
+    """The kernel that runs `builtin` on `machine`; None if there is none."""
+    for kernel in KERNELS:
+        if (
+            (kernel.backend, kernel.device) == (machine.backend, machine.device)
+            and builtin in kernel.builtins
+            and machine.dtype in kernel.dtypes
+            and (kernel.under_xla or not machine.xla)
+        ):
+            return kernel
+    return None

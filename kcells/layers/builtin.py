@@ -1,0 +1,105 @@
+"""The LSTM and GRU that the dispatcher hands out.
+
+To the user each is the layer of Keras: an instance of its class, with its arguments,
+attributes, weights and configuration. What runs is `kcells.RNN` around the layer's own
+cell: the kernels of `engine/fused.py` wherever the machine has one, for any mask, and
+the loop where it has none. A model that was built on one machine so runs on another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kcells.layers.dispatch import Dispatch
+from kcells.layers.options import split_options
+from kcells.layers.rnn import RNN
+
+__all__ = ["GRU", "LSTM"]
+
+
+class _Builtin(RNN):
+    """What both have in common; the subclass names the cell."""
+
+    _make_cell: Any = None
+    _cell_name: str = ""
+
+    def __init__(
+        self, *args: Any, dispatch: Dispatch = "auto", cell: Any = None, **kwargs: Any
+    ) -> None:
+        # How Keras tells which of its kernels may run; kcells decides by `dispatch`.
+        kwargs.pop("use_cudnn", None)
+        for_layer, for_cell = split_options(kwargs)
+        if cell is None:
+            shared = {key: for_layer[key] for key in ("dtype", "trainable") if key in for_layer}
+            cell = self._make_cell(*args, **for_cell, **shared, name=self._cell_name)
+        super().__init__(cell, dispatch=dispatch, **for_layer)
+        self.use_cudnn = "auto"
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of Keras' layer, and the policy if it is not the default."""
+        # Past RNN, whose configuration holds a cell.
+        config = dict(super(RNN, self).get_config())
+        return config if self.dispatch == "auto" else {**config, "dispatch": self.dispatch}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:
+        """The layer of a configuration."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="kcells")
+class LSTM(_Builtin, keras.layers.LSTM):
+    """`keras.layers.LSTM`, run by the best kernel that the machine has.
+
+    `kcells.build("lstm", ...)` makes one.
+
+    Args:
+        *args, **kwargs: as for `keras.layers.LSTM`.
+        dispatch: `"auto"` or `"require"`.
+        cell: a `keras.layers.LSTMCell` to use in place of a new one.
+
+    Call arguments, shapes: as for `kcells.RNN`, with inputs `(batch, time, features)`.
+
+    Raises:
+        DispatchError: for `dispatch="require"` with arguments that no kernel takes.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> layer = kcells.build("lstm", 8)
+    >>> isinstance(layer, keras.layers.LSTM), layer.units
+    (True, 8)
+    """
+
+    _make_cell = keras.layers.LSTMCell
+    _cell_name = "lstm_cell"
+
+
+@keras.saving.register_keras_serializable(package="kcells")
+class GRU(_Builtin, keras.layers.GRU):
+    """`keras.layers.GRU`, run by the best kernel that the machine has.
+
+    `kcells.build("gru", ...)` makes one.
+
+    Args:
+        *args, **kwargs: as for `keras.layers.GRU`.
+        dispatch: `"auto"` or `"require"`.
+        cell: a `keras.layers.GRUCell` to use in place of a new one.
+
+    Call arguments, shapes: as for `kcells.RNN`, with inputs `(batch, time, features)`.
+
+    Raises:
+        DispatchError: for `dispatch="require"` with arguments that no kernel takes.
+
+    Examples:
+
+    >>> import keras, kcells
+    >>> layer = kcells.build("gru", 8)
+    >>> isinstance(layer, keras.layers.GRU), layer.reset_after
+    (True, True)
+    """
+
+    _make_cell = keras.layers.GRUCell
+    _cell_name = "gru_cell"
