@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells._keras_private import sublayers
+from kcells._keras_private import get_mask, sublayers
 from kcells.errors import ArgumentError, DispatchError, table
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.rnn import RNN
@@ -33,7 +33,8 @@ def to_builtin(layer_or_model: Any) -> Any:
     Returns:
         A `keras.layers.LSTM`, `GRU`, `SimpleRNN` or `Bidirectional` of the same name, with
         copies of the weights if there are any yet, and of what a stateful layer
-        remembers; or a model of such layers, which is not compiled.
+        remembers; or a model of such layers, which is not compiled. A layer on its own
+        has its states in the order of the built-in; in a model they go where they went.
 
     Raises:
         DispatchError: if there is no built-in for a layer, with the conditions that fail.
@@ -62,18 +63,46 @@ def _convert_model(model: keras.Model) -> keras.Model:
     layers = [layer for layer in sublayers(model) if not isinstance(layer, keras.Model)]
     _check(layers)
     copied: list[tuple[Any, Any]] = []
+    converted: dict[int, Any] = {}
 
     def convert(layer: Any) -> Any:
         if _is_ours(layer):
-            return _convert(layer)
+            new = _convert(layer)
+            converted[id(new)] = layer
+            return new
         copy = type(layer).from_config(layer.get_config())
         copied.append((layer, copy))
         return copy
 
-    clone = keras.models.clone_model(model, clone_function=convert, recursive=True)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        old = converted.get(id(layer))
+        return layer(*args, **kwargs) if old is None else _call(old, layer, args, kwargs)
+
+    clone = keras.models.clone_model(
+        model, clone_function=convert, call_function=call, recursive=True
+    )
     for layer, copy in copied:
-        copy.set_weights(layer.get_weights())
+        if isinstance(layer, keras.layers.Layer):
+            copy.set_weights(layer.get_weights())
     return clone
+
+
+def _call(old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls `new` as `old` was called."""
+    given = dict(zip(("sequences", "initial_state"), args, strict=False)) | kwargs
+    sequences = given.pop("sequences")
+    if given.get("initial_state") is not None and given.get("mask") is None:
+        # Keras would drop the mask that comes with the sequences.
+        given["mask"] = get_mask(sequences)
+    if not isinstance(old, RNN) or old.bound.equivalence.states is None:
+        return new(sequences, **given)
+    if given.get("initial_state") is not None:
+        given["initial_state"] = old.bound.in_builtin_order(given["initial_state"])
+    result = new(sequences, **given)
+    if not new.return_state:
+        return result
+    outputs, *states = result
+    return (outputs, *tree.flatten(old.bound.in_cell_order(states)))
 
 
 def _is_ours(layer: Any) -> bool:

@@ -54,9 +54,8 @@ class RNN(keras.layers.RNN):
         unroll: whether to write the loop out. Needs a known length.
         zero_output_for_mask: whether the output at a masked step is zero rather than
             the last valid output.
-        dispatch: whether the kernels of a built-in LSTM or GRU may run the loop, if the
-            cell declares that one computes the same: `"auto"`, `"never"`, or
-            `"require"`, which raises if they may not.
+        dispatch: whether the kernels of a built-in may run the loop, if the cell declares
+            an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:

@@ -1,0 +1,165 @@
+"""Every equivalent cell, by kernel and in the loop: outputs, states, all gradients."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from equivalents import BasicLSTMCell, LyingGRUCell, PeepholeLSTMCell, ResetFirstGRUCell
+from gradients import ValuesAndGradients
+from keras import layers, ops
+from parity import BATCH, FEATURES, MASKS, TIME, UNITS, Parity, differences, mask_of
+
+import kcells
+
+CELLS = {
+    "LSTMCell": ("lstm", lambda: layers.LSTMCell(UNITS)),
+    "GRUCell": ("gru", lambda: layers.GRUCell(UNITS)),
+    "BasicLSTMCell": ("lstm", lambda: BasicLSTMCell(UNITS, forget_bias=0.7)),
+    "ResetFirstGRUCell": ("gru", lambda: ResetFirstGRUCell(UNITS)),
+    "PeepholeLSTMCell": ("lstm", lambda: PeepholeLSTMCell(UNITS)),
+}
+
+
+def made(name, kernels):
+    builtin, make = CELLS[name]
+    if builtin not in kernels:
+        pytest.skip(f"no kernel for a {builtin}")
+    return make()
+
+
+def crossed(*names):
+    return [
+        pytest.param(dict(zip(names, values, strict=True)), id=str(values))
+        for values in itertools.product([False, True], repeat=len(names))
+    ]
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
+def test_without_a_mask(name, options, kernels, float64, rng):
+    parity = Parity(made(name, kernels), rng, masked=False, **options)
+    assert parity.fused.plan.calls_kernel
+    assert not parity.loop.plan.calls_kernel
+    where, worst = parity.worst()
+    assert worst < 1e-10, where
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
+def test_under_every_mask(name, options, kernels, float64, rng):
+    parity = Parity(made(name, kernels), rng, **options)
+    for kind in MASKS:
+        where, worst = parity.worst(kind)
+        assert worst < 1e-10, (kind, where)
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
+def test_with_zeros_at_masked_steps(name, options, kernels, float64, rng):
+    parity = Parity(made(name, kernels), rng, zero_output_for_mask=True, **options)
+    for kind in ("right-padded", "holes", "empty rows"):
+        where, worst = parity.worst(kind)
+        assert worst < 1e-10, (kind, where)
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
+def test_in_other_dtypes(name, dtype, tolerance, kernels, rng):
+    keras.config.set_dtype_policy(dtype)
+    parity = Parity(made(name, kernels), rng, dtype=dtype, return_sequences=True)
+    takes = {"tensorflow": dtype == "float32", "jax": dtype == "float32", "torch": True}
+    assert parity.fused.plan.calls_kernel == takes[keras.backend.backend()]
+    for kind in ("right-padded", "holes"):
+        where, worst = parity.worst(kind)
+        assert worst < tolerance, (kind, where)
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("kind", ["none", "holes"])
+def test_without_states(name, kind, kernels, float64, rng):
+    """Where nobody wants the states, an LSTM under a mask takes a shorter way."""
+    cell = made(name, kernels)
+    for sequences in (True, False):
+        parity = Parity(cell, rng, return_state=False, return_sequences=sequences)
+        where, worst = parity.worst(kind)
+        assert worst < 1e-10, where
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+def test_what_is_masked_does_not_count_even_if_it_is_no_number(name, kernels, rng):
+    layer = kcells.RNN(made(name, kernels), dispatch="auto", return_sequences=True)
+    mask = mask_of("holes")
+    x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
+    layer.build(x.shape)
+    spoilt = np.where(mask[..., None], x, np.nan).astype("float32")
+    call = ValuesAndGradients(layer, lambda leaves: [layer(leaves[0], mask=mask)])
+    cotangent = [np.ones((BATCH, TIME, UNITS), "float32")]
+    where, worst = differences(call([spoilt], cotangent), call([x], cotangent))
+    assert worst < 1e-6, where
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_both_directions(name, kind, return_sequences, kernels, float64, rng, monkeypatch):
+    if name not in kernels:
+        pytest.skip(f"no kernel for a {name}")
+    from kcells.layers import both
+
+    runs = []
+    run = both.execute_both
+    monkeypatch.setattr(both, "execute_both", lambda *args: runs.append(1) or run(*args))
+    options = {"return_sequences": return_sequences, "return_state": True}
+    fused, loop = (
+        kcells.Bidirectional(kcells.build(name, UNITS, dispatch=dispatch, **options))
+        for dispatch in ("auto", "never")
+    )
+    for layer in (fused, loop):
+        layer.build((BATCH, TIME, FEATURES))
+    for ours, theirs in zip(fused.weights, loop.weights, strict=True):
+        ours.assign(rng.normal(0.0, 0.6, ours.shape))
+        theirs.assign(ours)
+    mask = mask_of(kind)
+    sides = [
+        ValuesAndGradients(layer, lambda leaves, layer=layer: list(layer(leaves[0], mask=mask)))
+        for layer in (fused, loop)
+    ]
+    x = [rng.normal(size=(BATCH, TIME, FEATURES))]
+    shapes = [tuple(spec.shape) for spec in loop.compute_output_spec(x[0], mask=mask)]
+    cotangents = [rng.normal(size=shape) for shape in shapes]
+    where, worst = differences(*(side(x, cotangents) for side in sides))
+    assert worst < 1e-10, where
+    assert bool(runs) == (keras.backend.backend() != "tensorflow")
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["none", "right-padded"])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_against_the_layer_of_keras(name, kind, go_backwards, kernels, rng):
+    """Which shares no code with kcells, neither loop nor kernel."""
+    if name not in kernels:
+        pytest.skip(f"no kernel for a {name}")
+    options = {"return_sequences": True, "return_state": True, "go_backwards": go_backwards}
+    ours = kcells.build(name, UNITS, **options)
+    stock = {"lstm": layers.LSTM, "gru": layers.GRU}[name]
+    theirs = stock(UNITS, use_cudnn=False, **options)
+    for layer in (ours, theirs):
+        layer.build((BATCH, TIME, FEATURES))
+    for mine, other in zip(ours.weights, theirs.weights, strict=True):
+        mine.assign(rng.normal(0.0, 0.6, mine.shape))
+        other.assign(mine)
+    x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
+    results = [layer(x, mask=mask_of(kind)) for layer in (ours, theirs)]
+    for mine, other in zip(*results, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(mine), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_a_lie_is_found_out(kernels, float64, rng):
+    if "gru" not in kernels:
+        pytest.skip("no kernel for a GRU")
+    where, worst = Parity(LyingGRUCell(UNITS), rng, return_sequences=True).worst("holes")
+    assert worst > 1e-2
+    assert where.startswith(("result", "gradient"))

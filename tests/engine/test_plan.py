@@ -1,0 +1,188 @@
+"""The plan: a pure function, so every answer is checked without a layer or a machine."""
+
+import dataclasses
+import itertools
+
+import keras
+import pytest
+
+import kcells
+from kcells.cells.equivalence import KernelFacts
+from kcells.engine import backends
+from kcells.engine.kernels import KERNELS, Machine, kernel_for
+from kcells.engine.plan import CellFacts, LayerFacts, choose
+from kcells.reasons import Reason
+
+AUTO = LayerFacts("auto")
+
+
+def against(plan):
+    return [reason.condition for reason in plan.reasons if not reason.holds]
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "builtin", "kernel"),
+    [
+        ("tensorflow", "gpu", "lstm", "cudnn"),
+        ("tensorflow", "gpu", "gru", "cudnn"),
+        ("tensorflow", "cpu", "lstm", "loop"),
+        ("tensorflow", "cpu", "gru", "loop"),
+        ("jax", "gpu", "lstm", "cudnn"),
+        ("jax", "gpu", "gru", "loop"),
+        ("jax", "cpu", "lstm", "loop"),
+        ("jax", "cpu", "gru", "loop"),
+        ("torch", "gpu", "lstm", "cudnn"),
+        ("torch", "gpu", "gru", "cudnn"),
+        ("torch", "cpu", "lstm", "native"),
+        ("torch", "cpu", "gru", "native"),
+    ],
+)
+def test_what_each_machine_has(backend, device, builtin, kernel):
+    plan = choose(CellFacts(builtin), AUTO, Machine(backend, device))
+    assert (plan.path, plan.kernel) == ("fused", kernel)
+    assert plan.calls_kernel == (kernel != "loop")
+
+
+def test_every_kernel_of_the_table_was_in_a_case():
+    assert {(k.backend, k.device) for k in KERNELS} == {
+        ("tensorflow", "gpu"),
+        ("jax", "gpu"),
+        ("torch", "gpu"),
+        ("torch", "cpu"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "layer", "condition"),
+    [
+        ({}, {"dispatch": "never"}, "a built-in layer may stand in"),
+        ({}, {"unroll": True}, "the loop is not unrolled"),
+        ({}, {"takes_constants": True}, "the cell gets no constants"),
+        ({"activation": "relu"}, {}, "activation is tanh"),
+        ({"recurrent_activation": "hard_sigmoid"}, {}, "recurrent_activation is sigmoid"),
+        ({"use_bias": False}, {}, "there are biases"),
+        ({"recurrent_dropout": 0.1}, {}, "there is no recurrent dropout"),
+        ({"reset_after": False}, {}, "the reset gate acts after the product"),
+    ],
+)
+def test_each_condition_alone_keeps_the_kernel_away(cell, layer, condition):
+    plan = choose(
+        CellFacts("gru", kernel=KernelFacts(**cell)),
+        dataclasses.replace(AUTO, **layer),
+        Machine("torch"),
+    )
+    assert plan.path == ("unrolled" if layer.get("unroll") else "loop")
+    assert against(plan)[0] == condition
+    others = {"the input side depends on the inputs alone"} if "takes_constants" in layer else set()
+    assert set(against(plan)) - others - HOISTING == {condition}
+
+
+HOISTING = {"the step has an input side of its own, in the layer's dtype policy"}
+
+
+def test_the_order_of_reset_matters_to_a_gru_only():
+    facts = KernelFacts(reset_after=False)
+    assert choose(CellFacts("lstm", kernel=facts), AUTO, Machine("torch")).path == "fused"
+
+
+def test_dropout_of_inputs_is_known_for_the_cells_of_keras_only():
+    facts = KernelFacts(dropout=0.1)
+    assert choose(CellFacts("gru", kernel=facts), AUTO, Machine("torch")).path == "fused"
+    other = choose(CellFacts("gru", kernel=facts, is_keras=False), AUTO, Machine("torch"))
+    assert (other.path, against(other)[0]) == ("loop", "the cell drops no inputs")
+
+
+@pytest.mark.parametrize("builtin", [None, "simple_rnn"])
+def test_cells_without_kernels(builtin):
+    plan = choose(CellFacts(builtin), AUTO, Machine("torch"))
+    assert (plan.path, plan.kernel) == ("loop", "loop")
+
+
+def test_conditions_of_the_author_count():
+    condition = Reason("there are no peepholes", False, "True")
+    plan = choose(CellFacts("lstm", (condition,)), AUTO, Machine("torch"))
+    assert plan.path == "loop"
+    assert condition in plan.reasons
+
+
+@pytest.mark.parametrize(
+    ("machine", "condition"),
+    [
+        (Machine("tensorflow", "gpu", xla=True), "XLA does not stand in the way"),
+        (Machine("tensorflow", "gpu", "bfloat16"), "the kernel takes the dtype"),
+        (Machine("jax", "gpu", "float16"), "the kernel takes the dtype"),
+        (Machine("torch", "cpu", "float16"), "the kernel takes the dtype"),
+        (Machine("jax", "cpu"), "the backend has a kernel on this device"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_left_to_the_loop(machine, condition):
+    plan = choose(CellFacts("lstm", splits_step=True), AUTO, machine)
+    assert (plan.path, plan.kernel) == ("fused", "loop")
+    assert against(plan)[0] == condition
+
+
+@pytest.mark.parametrize("mask", ["left-padded", "with holes", "with a fully masked row"])
+def test_no_mask_keeps_the_kernel_away(mask):
+    plan = choose(CellFacts("lstm"), AUTO, Machine("torch"), mask)
+    assert plan.calls_kernel
+    assert against(plan) == ["the mask is right-padded, no row fully masked"]
+
+
+def test_every_condition_is_named_once():
+    for cell, layer, machine in itertools.product(
+        [CellFacts("gru", splits_step=True), CellFacts("lstm"), CellFacts()],
+        [AUTO, LayerFacts()],
+        [Machine("torch"), Machine("jax")],
+    ):
+        conditions = [r.condition for r in choose(cell, layer, machine, "none").reasons]
+        assert len(conditions) == len(set(conditions))
+
+
+def test_kernel_for_knows_xla():
+    assert kernel_for("lstm", Machine("tensorflow", "gpu")) is not None
+    assert kernel_for("lstm", Machine("tensorflow", "gpu", xla=True)) is None
+
+
+# -- What the backends say of the machine
+
+
+def test_xla_is_seen_inside_of_a_compiled_function(backend):
+    """Holds the private name of TensorFlow that `under_xla` depends on."""
+    if backend != "tensorflow":
+        assert not backends.current().under_xla()
+        return
+    import tensorflow as tf
+
+    seen = []
+
+    def look(x):
+        seen.append(backends.current().under_xla())
+        return x
+
+    one = tf.constant(1.0)
+    look(one)
+    tf.function(look)(one)
+    tf.function(look, jit_compile=True)(one)
+    inner = tf.function(look)
+    tf.function(
+        lambda x: tf.while_loop(lambda i: i < 1, lambda i: inner(i) + 1, [x]), jit_compile=True
+    )(tf.constant(0.0))
+    assert seen == [False, False, True, True]
+
+
+def test_device_is_the_cpu_here_or_a_gpu_is_there(backend):
+    device = backends.current().device()
+    if backend == "torch":
+        import torch
+
+        assert device == ("gpu" if torch.cuda.is_available() else "cpu")
+        assert backends.current().device(torch.zeros(1)) == "cpu"
+    else:
+        assert device in ("cpu", "gpu")
+        assert kcells.explain(kcells.build("gru", 2)).device == device
+
+
+def test_float_dtypes_of_the_table_are_names_of_keras():
+    for kernel in KERNELS:
+        for dtype in kernel.dtypes:
+            assert keras.backend.standardize_dtype(dtype) == dtype
