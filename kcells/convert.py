@@ -66,6 +66,8 @@ def _convert_model(model: keras.Model) -> keras.Model:
     converted: dict[int, Any] = {}
 
     def convert(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return _convert_model(layer)
         if _is_ours(layer):
             new = _convert(layer)
             converted[id(new)] = layer
@@ -78,9 +80,9 @@ def _convert_model(model: keras.Model) -> keras.Model:
         old = converted.get(id(layer))
         return layer(*args, **kwargs) if old is None else _call(old, layer, args, kwargs)
 
-    clone = keras.models.clone_model(
-        model, clone_function=convert, call_function=call, recursive=True
-    )
+    # A sequential model has no calls with states, and Keras takes no function for them.
+    calls = {} if isinstance(model, keras.Sequential) else {"call_function": call}
+    clone = keras.models.clone_model(model, clone_function=convert, **calls)
     for layer, copy in copied:
         if isinstance(layer, keras.layers.Layer):
             copy.set_weights(layer.get_weights())

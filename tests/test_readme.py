@@ -19,7 +19,7 @@ def blocks() -> list[str]:
 def test_every_block_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = blocks()
-    assert len(found) == 4
+    assert len(found) == 5
     for code in found:
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
 
@@ -32,7 +32,9 @@ def test_the_table_of_cells_is_what_is_installed():
     assert named == installed
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"])
+@pytest.mark.parametrize(
+    "name", ["CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/dispatch.md"]
+)
 def test_what_the_readme_links_to_is_there(name):
     assert (README.parent / name).exists()
     assert name in README.read_text()

@@ -95,7 +95,7 @@ class Plan:
     Attributes:
         path: the path.
         kernel: what runs it.
-        both_directions: whether the kernel can run two layers at once, one a direction.
+        fused: the fused kernel, if one runs.
         hoists: whether the input side of all steps is computed before the loop.
         machine: what it was chosen for.
         reasons: every condition that was looked at.
@@ -103,7 +103,7 @@ class Plan:
 
     path: Path
     kernel: KernelName
-    both_directions: bool
+    fused: Kernel | None
     hoists: bool
     machine: Machine
     reasons: tuple[Reason, ...]
@@ -111,7 +111,17 @@ class Plan:
     @property
     def calls_kernel(self) -> bool:
         """Whether a fused kernel runs, rather than single steps."""
-        return self.kernel in ("cudnn", "native")
+        return self.fused is not None
+
+    @property
+    def both_directions(self) -> bool:
+        """Whether the kernel can run two layers at once, one a direction."""
+        return self.fused is not None and self.fused.both_directions
+
+    @property
+    def under_xla(self) -> bool:
+        """Whether the call may be part of a graph that XLA compiles."""
+        return self.fused is None or self.fused.under_xla
 
 
 @functools.lru_cache(maxsize=1024)
@@ -140,7 +150,7 @@ def choose(
     if kernel is None:
         reasons = (*reasons, *hoisting)
     hoists = kernel is None and all(reason.holds for reason in hoisting)
-    return Plan(path, name, bool(kernel and kernel.both_directions), hoists, machine, reasons)
+    return Plan(path, name, kernel, hoists, machine, reasons)
 
 
 def may_fuse(reasons: Sequence[Reason]) -> bool:

@@ -124,8 +124,11 @@ class RNN(keras.layers.RNN):
         self._traces = Traces()
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
-        if dispatch == "require" and self.plan.path != "fused":
-            raise cannot_dispatch(self.bound.name, self.plan.reasons)
+        if dispatch != "never":
+            if dispatch == "require" and self.plan.path != "fused":
+                raise cannot_dispatch(self.bound.name, self.plan.reasons)
+            # Keras then compiles no model around this layer, unless it is told to.
+            self.supports_jit = self.plan.under_xla
 
     # -- What the base class exposes as attributes
 

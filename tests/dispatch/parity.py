@@ -6,8 +6,12 @@ from gradients import ValuesAndGradients
 from keras import ops, tree
 
 import kcells
+from kcells.engine.kernels import KERNELS
 
-__all__ = ["BATCH", "FEATURES", "MASKS", "TIME", "UNITS", "Parity", "differences"]
+__all__ = ["BATCH", "BUILTINS", "FEATURES", "MASKS", "TIME", "UNITS", "Parity", "differences"]
+
+BUILTINS = sorted({b for k in KERNELS if k.backend == keras.backend.backend() for b in k.builtins})
+"""The built-in layers for which this backend has a kernel on some device."""
 
 BATCH, TIME, FEATURES, UNITS = 5, 6, 3, 4
 

@@ -225,6 +225,12 @@ def test_the_wrapper_of_keras_takes_it(rng):
     )
 
 
+def test_keras_is_told_not_to_compile_what_xla_cannot(kernels, backend):
+    layer = kcells.build("lstm", 4)
+    assert layer.supports_jit == (backend != "tensorflow")
+    assert kcells.build("lstm", 4, dispatch="never").supports_jit
+
+
 # -- Dropout
 
 

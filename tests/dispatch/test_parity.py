@@ -8,24 +8,19 @@ import pytest
 from equivalents import BasicLSTMCell, LyingGRUCell, PeepholeLSTMCell, ResetFirstGRUCell
 from gradients import ValuesAndGradients
 from keras import layers, ops
-from parity import BATCH, FEATURES, MASKS, TIME, UNITS, Parity, differences, mask_of
+from parity import BATCH, BUILTINS, FEATURES, MASKS, TIME, UNITS, Parity, differences, mask_of
 
 import kcells
 
-CELLS = {
+_ALL_CELLS = {
     "LSTMCell": ("lstm", lambda: layers.LSTMCell(UNITS)),
     "GRUCell": ("gru", lambda: layers.GRUCell(UNITS)),
     "BasicLSTMCell": ("lstm", lambda: BasicLSTMCell(UNITS, forget_bias=0.7)),
     "ResetFirstGRUCell": ("gru", lambda: ResetFirstGRUCell(UNITS)),
     "PeepholeLSTMCell": ("lstm", lambda: PeepholeLSTMCell(UNITS)),
 }
-
-
-def made(name, kernels):
-    builtin, make = CELLS[name]
-    if builtin not in kernels:
-        pytest.skip(f"no kernel for a {builtin}")
-    return make()
+CELLS = {name: make for name, (builtin, make) in _ALL_CELLS.items() if builtin in BUILTINS}
+OF_KERAS = [name for name in ("LSTMCell", "GRUCell") if name in CELLS]
 
 
 def crossed(*names):
@@ -38,7 +33,7 @@ def crossed(*names):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_without_a_mask(name, options, kernels, float64, rng):
-    parity = Parity(made(name, kernels), rng, masked=False, **options)
+    parity = Parity(CELLS[name](), rng, masked=False, **options)
     assert parity.fused.plan.calls_kernel
     assert not parity.loop.plan.calls_kernel
     where, worst = parity.worst()
@@ -48,47 +43,47 @@ def test_without_a_mask(name, options, kernels, float64, rng):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_under_every_mask(name, options, kernels, float64, rng):
-    parity = Parity(made(name, kernels), rng, **options)
+    parity = Parity(CELLS[name](), rng, **options)
     for kind in MASKS:
         where, worst = parity.worst(kind)
         assert worst < 1e-10, (kind, where)
 
 
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("name", OF_KERAS)
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_with_zeros_at_masked_steps(name, options, kernels, float64, rng):
-    parity = Parity(made(name, kernels), rng, zero_output_for_mask=True, **options)
+    parity = Parity(CELLS[name](), rng, zero_output_for_mask=True, **options)
     for kind in ("right-padded", "holes", "empty rows"):
         where, worst = parity.worst(kind)
         assert worst < 1e-10, (kind, where)
 
 
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("name", OF_KERAS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.05)])
 def test_in_other_dtypes(name, dtype, tolerance, kernels, rng):
     keras.config.set_dtype_policy(dtype)
-    parity = Parity(made(name, kernels), rng, dtype=dtype, return_sequences=True)
-    takes = {"tensorflow": dtype == "float32", "jax": dtype == "float32", "torch": True}
-    assert parity.fused.plan.calls_kernel == takes[keras.backend.backend()]
+    parity = Parity(CELLS[name](), rng, dtype=dtype, return_sequences=True)
+    compute_dtype = parity.fused.compute_dtype
+    assert parity.fused.plan.calls_kernel == (compute_dtype in kernels.dtypes)
     for kind in ("right-padded", "holes"):
         where, worst = parity.worst(kind)
         assert worst < tolerance, (kind, where)
 
 
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("name", OF_KERAS)
 @pytest.mark.parametrize("kind", ["none", "holes"])
 def test_without_states(name, kind, kernels, float64, rng):
     """Where nobody wants the states, an LSTM under a mask takes a shorter way."""
-    cell = made(name, kernels)
+    cell = CELLS[name]()
     for sequences in (True, False):
         parity = Parity(cell, rng, return_state=False, return_sequences=sequences)
         where, worst = parity.worst(kind)
         assert worst < 1e-10, where
 
 
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("name", OF_KERAS)
 def test_what_is_masked_does_not_count_even_if_it_is_no_number(name, kernels, rng):
-    layer = kcells.RNN(made(name, kernels), dispatch="auto", return_sequences=True)
+    layer = kcells.RNN(CELLS[name](), dispatch="auto", return_sequences=True)
     mask = mask_of("holes")
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
     layer.build(x.shape)
@@ -99,12 +94,10 @@ def test_what_is_masked_does_not_count_even_if_it_is_no_number(name, kernels, rn
     assert worst < 1e-6, where
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", BUILTINS)
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("return_sequences", [False, True])
 def test_both_directions(name, kind, return_sequences, kernels, float64, rng, monkeypatch):
-    if name not in kernels:
-        pytest.skip(f"no kernel for a {name}")
     from kcells.layers import both
 
     runs = []
@@ -130,16 +123,14 @@ def test_both_directions(name, kind, return_sequences, kernels, float64, rng, mo
     cotangents = [rng.normal(size=shape) for shape in shapes]
     where, worst = differences(*(side(x, cotangents) for side in sides))
     assert worst < 1e-10, where
-    assert bool(runs) == (keras.backend.backend() != "tensorflow")
+    assert bool(runs) == kernels.both_directions
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", BUILTINS)
 @pytest.mark.parametrize("kind", ["none", "right-padded"])
 @pytest.mark.parametrize("go_backwards", [False, True])
 def test_against_the_layer_of_keras(name, kind, go_backwards, kernels, rng):
     """Which shares no code with kcells, neither loop nor kernel."""
-    if name not in kernels:
-        pytest.skip(f"no kernel for a {name}")
     options = {"return_sequences": True, "return_state": True, "go_backwards": go_backwards}
     ours = kcells.build(name, UNITS, **options)
     stock = {"lstm": layers.LSTM, "gru": layers.GRU}[name]
@@ -157,9 +148,8 @@ def test_against_the_layer_of_keras(name, kind, go_backwards, kernels, rng):
         )
 
 
+@pytest.mark.skipif("gru" not in BUILTINS, reason="no kernel for a GRU")
 def test_a_lie_is_found_out(kernels, float64, rng):
-    if "gru" not in kernels:
-        pytest.skip("no kernel for a GRU")
     where, worst = Parity(LyingGRUCell(UNITS), rng, return_sequences=True).worst("holes")
     assert worst > 1e-2
     assert where.startswith(("result", "gradient"))

@@ -104,6 +104,15 @@ def test_model(rng):
     assert not any(weight is other for weight in model.weights for other in plain.weights)
 
 
+def test_models_in_models(rng):
+    inner = keras.Sequential([keras.Input((5, 3)), kcells.build("gru", 4, return_sequences=True)])
+    model = keras.Sequential([keras.Input((5, 3)), inner, kcells.build("lstm", 2)])
+    randomize(model, rng)
+    plain = kcells.to_builtin(model)
+    assert type(plain.layers[0].layers[0]) is layers.GRU
+    same(model, plain, rng.normal(size=(2, 5, 3)).astype("float32"))
+
+
 def test_the_file_needs_no_kcells(rng, tmp_path):
     inputs = keras.Input((6, 3))
     x = kcells.build("lstm", 4, return_sequences=True)(inputs)

@@ -40,7 +40,7 @@ def assert_close(actual, expected):
 def test_by_name(sequences):
     layer = kcells.build("ln_gru", UNITS, return_sequences=True)
     assert type(layer.cell) is LayerNormGRUCell
-    assert layer.plan.hoists
+    assert layer.bound.hoists
     assert_close(layer(sequences), reference(layer.cell, sequences))
     assert kcells.describe("ln_gru").qualified_id == "kcells-plugin-layernorm:ln_gru"
 

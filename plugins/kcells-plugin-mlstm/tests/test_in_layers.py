@@ -37,7 +37,7 @@ def assert_close(actual, expected):
 def test_by_name(sequences):
     layer = kcells.build("mlstm", UNITS, return_sequences=True)
     assert type(layer.cell) is MultiplicativeLSTMCell
-    assert layer.plan.hoists
+    assert layer.bound.hoists
     assert_close(layer(sequences), reference(layer.cell, sequences))
     assert kcells.describe("mlstm").qualified_id == "kcells-plugin-mlstm:mlstm"
 

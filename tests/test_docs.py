@@ -1,0 +1,28 @@
+"""The pages in docs/: their examples run, their tables are those of the code."""
+
+import doctest
+import pathlib
+import runpy
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples(page):
+    failures, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert failures == 0
+
+
+def test_the_page_with_examples_has_some():
+    text = (ROOT / "docs" / "dispatch.md").read_text(encoding="utf-8")
+    assert text.count(">>> ") >= 8
+
+
+def test_tables_of_the_dispatcher():
+    tool = runpy.run_path(str(ROOT / "tools" / "dispatch_tables.py"))
+    text = (ROOT / "docs" / "dispatch.md").read_text(encoding="utf-8")
+    assert tool["page"](text) == text, "run python tools/dispatch_tables.py"
+    assert tool["page"](text.replace("hard_sigmoid", "")) == text
