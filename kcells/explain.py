@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
 from kcells._keras_private import get_mask, sublayers
 from kcells.engine.kernels import KernelName
@@ -18,7 +18,7 @@ from kcells.layers.calls import Call, calls_noted
 from kcells.layers.rnn import RNN
 from kcells.reasons import Reason
 from kcells.structure import map_leaves, plain
-from kcells.types import Structure
+from kcells.types import Structure, Tensor
 
 __all__ = ["Explanation", "Explanations", "explain"]
 
@@ -139,13 +139,20 @@ def _explain_call(call: Call) -> Explanation:
 
 
 def _calls(model: Any, layers: list[RNN], inputs: Structure) -> list[Call]:
-    remembered = [(layer, layer.remembered()) for layer in layers]
+    remembered = [
+        (layer, tree.map_structure(_value, layer.states))
+        for layer in layers
+        if layer.states is not None
+    ]
     with calls_noted() as calls:
         model(inputs, training=False)
     for layer, states in remembered:
-        if states is not None:
-            layer.reset_state(states)
+        layer.reset_state(states)
     return calls
+
+
+def _value(variable: Any) -> Tensor:
+    return ops.copy(ops.convert_to_tensor(variable))
 
 
 def _explanation(layer: RNN, plan: Plan) -> Explanation:

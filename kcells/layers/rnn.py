@@ -124,11 +124,9 @@ class RNN(keras.layers.RNN):
         self._traces = Traces()
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
-        if dispatch != "never":
-            if dispatch == "require" and self.plan.path != "fused":
-                raise cannot_dispatch(self.bound.name, self.plan.reasons)
-            # Keras then compiles no model around this layer, unless it is told to.
-            self.supports_jit = self.plan.under_xla
+        if dispatch == "require" and self.plan.path != "fused":
+            raise cannot_dispatch(self.bound.name, self.plan.reasons)
+        self.supports_jit = dispatch == "never" or self.plan.under_xla
 
     # -- What the base class exposes as attributes
 
@@ -159,7 +157,7 @@ class RNN(keras.layers.RNN):
         mask: MaskKind = "not known yet",
         takes_constants: bool = False,
     ) -> Plan:
-        """How a call would run; see `layers.dispatch.plan_for`."""
+        """How a call would run: `layers.dispatch.plan_for`."""
         layer = LayerFacts(self.dispatch, self.unroll, takes_constants)
         return plan_for(self._cell_facts, self.bound.compute_dtype, layer, inputs, mask)
 
@@ -336,10 +334,6 @@ class RNN(keras.layers.RNN):
             self._memory.write(self.bound.initial_state(batch))
         else:
             self._memory.write(check_states(self.bound, states, batch, "states", self._who))
-
-    def remembered(self) -> Structure:
-        """A copy of what a stateful layer remembers; None if it remembers nothing."""
-        return None if self._memory is None else self._memory.read()
 
     def reset_states(self, states: Structure = None) -> None:
         """Another name of `reset_state`, as in Keras."""
