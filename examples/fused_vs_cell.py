@@ -2,17 +2,17 @@
 
 Both read scikit-learn's digits, 8 rows of 8, from top to bottom. `kcells.build("lstm", 64)`
 may hand the whole sequence to a kernel; with `dispatch="never"` the cell takes one step at a
-time. They start from the same weights and see the same batches in the same order, so they
-have to predict the same and learn the same: only the time differs. An epoch of the one is
-timed right beside an epoch of the other, in an order that alternates, and the ratio is the
-median over the pairs. The first pair compiles and does not count.
+time. With the same weights they predict the same, which is checked; and both are trained, from
+the same start and on the same batches. What differs is the time. An epoch of the one is timed
+right beside an epoch of the other, in an order that alternates, and the ratio is the median
+over the pairs. The first pair, in which backends compile, does not count.
 
     python examples/fused_vs_cell.py
     python examples/fused_vs_cell.py --backend torch --steps 64     # pixel by pixel
     python examples/fused_vs_cell.py --quick                        # to try the script
 
 At the end some of the images lose their first rows, and a mask says so: padding on the left,
-which kernels do not know, and which kcells gives them all the same.
+for which no kernel is made, and which kcells brings into a form that they take.
 
 Everything is written to out/fused-vs-cell-<backend>/. The exit status is 1 if the two
 disagree, and 2 for a wrong option.
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     # once the options are known.
     import keras
 
+    import kcells
+
 BACKENDS = ("tensorflow", "jax", "torch")
-DISPATCH = {"fused": "auto", "cell": "never"}
+DISPATCH: dict[str, Any] = {"fused": "auto", "cell": "never"}
 """The two sides, and what `kcells.build` is told for each."""
 
 PADDING = -1.0
@@ -81,13 +83,13 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--backend", choices=BACKENDS, help="by default KERAS_BACKEND, or else tensorflow"
     )
-    parser.add_argument("--epochs", type=_positive, help="pairs of epochs that count; 10")
-    parser.add_argument("--units", type=_positive, help="64")
+    parser.add_argument("--epochs", type=_number(1, 10_000), help="pairs that count, or else 10")
+    parser.add_argument("--units", type=_number(1, 10_000), help="of the LSTM, or else 64")
     parser.add_argument(
-        "--steps", type=int, choices=(8, 16, 32, 64), default=8, help="steps of an image; 8: rows"
+        "--steps", type=int, choices=(8, 16, 32, 64), default=8, help="8: by rows, 64: by pixels"
     )
     parser.add_argument("--quick", action="store_true", help="3 epochs of 32 units by default")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_number(0, 2**32 - 1), default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results")
     given = parser.parse_args(arguments)
     backend = given.backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
@@ -109,11 +111,17 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     return options
 
 
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return value
+def _number(least: int, most: int) -> Any:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
+        return value
+
+    return number
 
 
 # -- Data and models
@@ -148,7 +156,7 @@ def build_models(units: int, step: tuple[int, int]) -> dict[str, keras.Model]:
             ]
         )
         models[side].compile(
-            keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
+            keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy", metrics=["accuracy"]
         )
     models["cell"].set_weights(models["fused"].get_weights())
     return models
@@ -171,7 +179,7 @@ def train(
             models[side].fit(images[order], labels[order], batch_size=32, shuffle=False, verbose=0)
             seconds[side].append(time.perf_counter() - start)
         shown = ", ".join(f"{side} {1000 * times[-1]:.0f} ms" for side, times in seconds.items())
-        print(f"  epoch {epoch}: {shown}{'' if epoch else ' (compiles)'}", flush=True)
+        print(f"  epoch {epoch}: {shown}{'' if epoch else ' (does not count)'}", flush=True)
     return seconds
 
 
@@ -207,7 +215,8 @@ def compare_masked(models: dict[str, keras.Model], images: np.ndarray) -> dict[s
         masking = keras.layers.Masking(PADDING)
         masked = keras.Sequential([keras.Input(images.shape[1:]), masking, model.layers[0]])
         outputs[side] = keras.ops.convert_to_numpy(masked(padded))
-        (explanations[side],) = kcells.explain(masked, padded)
+        found: Any = kcells.explain(masked, padded)
+        (explanations[side],) = found
     alone = np.zeros_like(outputs["fused"])
     for count in np.unique(lost):
         rest = models["fused"].layers[0](images[lost == count][:, count:])
@@ -281,8 +290,8 @@ def run(options: Options) -> dict[str, Any]:
     seconds = train(models, training, options.epochs, options.seed)
     sides: dict[str, Any] = {}
     for side, model in models.items():
-        (explanation,) = kcells.explain(model)
-        print(f"\n{explanation}")
+        explanation: Any = kcells.explain(model.layers[0])
+        print(f"\n{explanation if side == 'fused' else in_short(explanation)}")
         sides[side] = {
             "path": explanation.path,
             "kernel": explanation.kernel,
@@ -296,7 +305,8 @@ def run(options: Options) -> dict[str, Any]:
     differences["with the trained weights"] = difference(models, images)
 
     masked = compare_masked(models, images)
-    print(f"\nWith padding on the left:\n{masked['explanations']['fused']}")
+    print("\nWith padding on the left:")
+    print(in_short(masked["explanations"]["fused"]))
     differences["under a mask"] = masked["fused, cell"]
     differences["mask, against no padding"] = masked["fused, without the padding"]
 
@@ -322,6 +332,12 @@ def run(options: Options) -> dict[str, Any]:
     return summary
 
 
+def in_short(explanation: kcells.Explanation) -> str:
+    """The path, and only the conditions that do not hold."""
+    against = tuple(reason for reason in explanation.reasons if not reason.holds)
+    return str(dataclasses.replace(explanation, reasons=against))
+
+
 def verdict(sides: dict[str, Any], ratio: float) -> str:
     """What the ratio means on this machine."""
     if sides["fused"]["kernel"] == "loop":
@@ -337,7 +353,7 @@ def print_summary(summary: dict[str, Any]) -> None:
         "path": [side["path"] for side in sides],
         "kernel": [side["kernel"] for side in sides],
         "an epoch": [f"{1000 * side['seconds_an_epoch']:.0f} ms" for side in sides],
-        "the first, with compiling": [f"{side['seconds_first_epoch']:.1f} s" for side in sides],
+        "the first one": [f"{side['seconds_first_epoch']:.1f} s" for side in sides],
         "test accuracy": [f"{side['accuracy']:.1%}" for side in sides],
     }
     for name, (fused, cell) in rows.items():
@@ -345,9 +361,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     print("Largest differences of what the two predict")
     for name, value in summary["differences"].items():
         print(f"  {name:<26}{value:12.1e}")
-    print(
-        f"Median of {summary['epochs']} pairs: {verdict(summary['sides'], summary['times_as_fast'])}"
-    )
+    result = verdict(summary["sides"], summary["times_as_fast"])
+    print(f"Median of {summary['epochs']} pairs: {result}")
     for path in summary["files"].values():
         print(f"  {path}")
 
@@ -359,7 +374,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = run(options)
     print_summary(summary)
     allowed = TOLERANCE[summary["sides"]["fused"]["device"]]
-    if not max(summary["differences"].values()) <= allowed:
+    # Not by the maximum, which may pass over a NaN.
+    if not all(value <= allowed for value in summary["differences"].values()):
         print(f"They disagree by more than {allowed:g}.", file=sys.stderr)
         return 1
     return 0

@@ -40,8 +40,9 @@ def built_in_layers() -> Result:
 
     `kcells.build` makes a recurrent layer from the name of a cell. The three cells of
     Keras are there under "lstm", "gru" and "simple_rnn"; cells of plugins are built in
-    the same way. The layer goes wherever a Keras layer goes: here it reads the vectors of
-    an embedding and hands its last output to a classifier.
+    the same way. The layer goes wherever a Keras layer goes, and for "lstm" it is a
+    `keras.layers.LSTM`: here it reads the vectors of an embedding and hands its last output
+    to a classifier.
     """
     model = keras.Sequential(
         [
@@ -308,11 +309,14 @@ def rows_of_images() -> Result:
 def performance() -> Result:
     """Layer or loop around a cell: the same result, and which path.
 
-    In Keras the LSTM layer may run on cuDNN, and a loop around LSTMCell may not. In this
-    release of kcells both run the same loop, which `kcells.explain` says; so there is no
-    time to be won, and the seconds below are only there to be seen. Weights go over from one
-    model to the other; then the predictions are the same, and the second model trains on
-    from there.
+    `kcells.build("lstm")` makes a layer that may hand the whole sequence to a kernel: cuDNN
+    on an NVIDIA GPU, PyTorch's own on a CPU, and a loop where there is none, as in TensorFlow
+    and JAX on a CPU. `kcells.RNN` around an LSTMCell takes one step at a time wherever it
+    runs. `kcells.explain` says which path and which kernel, and why; what a kernel asks for
+    (tanh, sigmoid, biases, no recurrent dropout, no unrolling) is listed there, and a mask
+    of any kind is no hindrance. Weights go over from one model to the other; then the
+    predictions are the same, and the second model trains on from there. One run is no
+    measurement: examples/fused_vs_cell.py compares the times with more care.
     """
     (x_train, y_train), (x_test, y_test) = _digits()
     by_name = _classifier(kcells.build("lstm", 64))
@@ -327,12 +331,32 @@ def performance() -> Result:
     seconds["RNN(LSTMCell)"] = _timed(lambda: around_cell.fit(**data))
     _print_table({"difference of the predictions": difference})
     _print_table({f"{k}, 5 epochs": f"{v:.1f} s" for k, v in seconds.items()})
-    print(kcells.explain(by_name))
+    explanations = [kcells.explain(model.layers[0]) for model in (by_name, around_cell)]
+    print(*explanations, sep="\n")
+    options: list[Result] = [
+        {"activation": "relu"},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"recurrent_dropout": 0.2},
+        {"unroll": True},
+        {"use_bias": False},
+    ]
+    changed = {
+        f"{name}={value!r}": kcells.explain(kcells.build("lstm", 64, **option)).path
+        for option in options
+        for name, value in option.items()
+    }
+    _print_table(changed)
     with keras.device("cpu"):
         predicted = int(np.argmax(around_cell.predict_on_batch(x_test[:1]), axis=1)[0])
     print(f"  the first test image: predicted {predicted}, it is {y_test[0]}")
     accuracy = around_cell.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
-    return {"models": (by_name, around_cell), "difference": difference, "accuracy": accuracy}
+    return {
+        "models": (by_name, around_cell),
+        "explanations": explanations,
+        "changed": changed,
+        "difference": difference,
+        "accuracy": accuracy,
+    }
 
 
 @keras.saving.register_keras_serializable(package="guide")

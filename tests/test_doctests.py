@@ -19,11 +19,11 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 
 def modules_of(package: str) -> Iterator[str]:
     """The names of a package and of all modules in it, but for those of other backends."""
-    others = {f"kcells.engine.backends.{name}" for name in BACKENDS - {keras.backend.backend()}}
+    others = tuple(f"kcells.engine.backends.{b}" for b in BACKENDS - {keras.backend.backend()})
     yield package
     path = getattr(importlib.import_module(package), "__path__", [])
     for module in pkgutil.walk_packages(path, f"{package}."):
-        if module.name not in others:
+        if not module.name.startswith(others):
             yield module.name
 
 

@@ -117,12 +117,11 @@ class VariationalDropout(keras.layers.Layer):
 
 
 @contextlib.contextmanager
-def sequence_masks(cell: Any, batch_size: Tensor, training: bool) -> Iterator[None]:
-    """Draws every dropout mask in `cell` on entry, and forgets them on exit."""
+def sequence_masks(cell: Any, batch_size: Tensor, training: bool) -> Iterator[list[Tensor]]:
+    """Draws every dropout mask in `cell` on entry, gives them, and forgets them on exit."""
     try:
-        for part in _parts_that_drop(cell):
-            _draw(part, batch_size, training)
-        yield
+        drawn = [_draw(part, batch_size, training) for part in _parts_that_drop(cell)]
+        yield [mask for mask in tree.flatten(drawn) if mask is not None]
     finally:
         forget_masks(cell)
 
@@ -143,19 +142,21 @@ def _drops(part: Any) -> bool:
     return hasattr(part, "get_dropout_mask") and bool(part.dropout or part.recurrent_dropout)
 
 
-def _draw(part: Any, batch_size: Tensor, training: bool) -> None:
+def _draw(part: Any, batch_size: Tensor, training: bool) -> Structure:
     if isinstance(part, VariationalDropout):
         if training:
             part.draw(batch_size)
-        return
+        return part._masks
     # One of Keras' cells. It takes the shape of its masks from a tensor, and some ask for
     # a mask in inference too, which must not be drawn inside of the loop.
     (features,) = part.get_build_config()["input_shape"][1:]
     first_state = tree.flatten(size_structure(part.state_size, "state_size", part.name))[0]
-    part.get_dropout_mask(ops.zeros((batch_size, features), dtype=part.compute_dtype))
-    part.get_recurrent_dropout_mask(
-        ops.zeros(first_state.batched(batch_size), dtype=part.compute_dtype)
-    )
+    return [
+        part.get_dropout_mask(ops.zeros((batch_size, features), dtype=part.compute_dtype)),
+        part.get_recurrent_dropout_mask(
+            ops.zeros(first_state.batched(batch_size), dtype=part.compute_dtype)
+        ),
+    ]
 
 
 def _forget(part: Any) -> None:

@@ -11,10 +11,10 @@ from keras import ops, tree
 from kcells.cells.dropout import forget_masks
 from kcells.cells.protocol import BoundCell
 from kcells.errors import StructureError
-from kcells.structure import Size, map_leaves, outline, plain, size_structure
+from kcells.structure import Size, map_leaves, outline, plain, shape_leaves, size_structure
 from kcells.types import Structure
 
-__all__ = ["declared_outputs", "infer_step", "state_specs"]
+__all__ = ["build_for", "declared_outputs", "infer_step", "state_specs"]
 
 
 class _Trace(keras.Operation):
@@ -101,6 +101,23 @@ def infer_step(
                 f"  new states: {outline(new_states)}"
             )
     return plain(outputs), states
+
+
+def build_for(cell: BoundCell, step: Structure, constants_shape: Structure, dtype: str) -> None:
+    """Builds a cell, by a trace if it has no build method.
+
+    Args:
+        cell: the cell.
+        step: a structure of `keras.KerasTensor`, the inputs of one step.
+        constants_shape: the shapes of the constants, or None.
+        dtype: the dtype to trace with.
+    """
+    cell.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
+    if isinstance(cell.cell, keras.layers.Layer) and not cell.cell.built:
+        # Its weights come with its first call.
+        step = map_leaves(lambda spec, _: keras.KerasTensor(spec.shape, dtype), step)
+        infer_step(cell, step, None if constants_shape is None else shape_leaves(constants_shape))
+        cell.cell.built = True
 
 
 def _current_values(cell: Any) -> list[tuple[Any, Any]]:

@@ -81,11 +81,15 @@ class LayerFacts:
         dispatch: the layer's policy.
         unroll: the layer's option of that name.
         takes_constants: whether constants are passed to the cell.
+        compile: the layer's policy for loops that are compiled by themselves.
+        obstacle: what kept the loop from being compiled when it was last tried.
     """
 
     dispatch: str = "never"
     unroll: bool = False
     takes_constants: bool = False
+    compile: str = "auto"
+    obstacle: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Plan:
         kernel: what runs it.
         fused: the fused kernel, if one runs.
         hoists: whether the input side of all steps is computed before the loop.
+        compiles: whether the loop is to be compiled by itself.
         machine: what it was chosen for.
         reasons: every condition that was looked at.
     """
@@ -105,6 +110,7 @@ class Plan:
     kernel: KernelName
     fused: Kernel | None
     hoists: bool
+    compiles: bool
     machine: Machine
     reasons: tuple[Reason, ...]
 
@@ -147,10 +153,12 @@ def choose(
     reasons = (*substitutable, *(_machine(cell, machine, kernel, mask) if fuses else ()))
     path: Path = "fused" if fuses else "unrolled" if layer.unroll else "loop"
     name: KernelName = kernel.name if kernel else "unrolled" if layer.unroll else "loop"
+    compiling = _compiling(layer, machine)
     if kernel is None:
-        reasons = (*reasons, *hoisting)
+        reasons = (*reasons, *hoisting, *compiling)
     hoists = kernel is None and all(reason.holds for reason in hoisting)
-    return Plan(path, name, kernel, hoists, machine, reasons)
+    compiles = kernel is None and all(reason.holds for reason in compiling)
+    return Plan(path, name, kernel, hoists, compiles, machine, reasons)
 
 
 def may_fuse(reasons: Sequence[Reason]) -> bool:
@@ -266,4 +274,27 @@ def _hoisting(cell: CellFacts, layer: LayerFacts, machine: Machine) -> tuple[Rea
             "the cell gets constants" if layer.takes_constants else "no constants",
         ),
         Reason("computing it for all steps at once pays", pays, why),
+    )
+
+
+def _compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that the loop is compiled by itself; nothing where none could be."""
+    if layer.unroll:
+        return ()
+    if machine.backend != "tensorflow":
+        which = {"jax": "JAX compiles it with what is around it"}
+        detail = which.get(machine.backend, f"{machine.backend} has no compiler for it")
+        return (Reason("the loop is compiled by itself", False, detail),)
+    return (
+        Reason(
+            "the loop may be compiled by itself",
+            layer.compile != "never",
+            f"compile={layer.compile!r}",
+        ),
+        Reason(
+            "XLA does not compile what is around it",
+            not machine.xla,
+            "jit_compile=True" if machine.xla else "it does not",
+        ),
+        Reason("the step can be compiled", not layer.obstacle, layer.obstacle or "as far as known"),
     )

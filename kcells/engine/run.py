@@ -17,6 +17,7 @@ A backend only turns the crank.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from keras import ops, tree
 
 from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused
+from kcells.engine.backends.base import Compiling
 from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.masks import select
 from kcells.engine.options import LoopOptions
@@ -44,6 +46,8 @@ def execute(
     options: LoopOptions,
     training: bool = False,
     constants: Structure = None,
+    fixed: Sequence[Tensor] = (),
+    note: Callable[[str], None] | None = None,
 ) -> tuple[Structure, Structure]:
     """Runs `cell` over the sequences.
 
@@ -57,6 +61,8 @@ def execute(
         options: the layer's options.
         training: passed on to the cell.
         constants: passed on to the cell.
+        fixed: tensors without a gradient that a step reaches for, the masks of dropout.
+        note: is told what keeps a loop from being compiled by itself.
 
     Returns:
         The outputs, `(batch, time, ...)` or those of the last step, and the final
@@ -93,9 +99,15 @@ def execute(
         options,
         returns_first_state=constants is None and cell.returns_first_state,
     )
-    scan = unrolled_scan if plan.path == "unrolled" else backends.current().scan
+    scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
+    fixed = [*fixed, *tree.flatten(loop.zeros)]
     carry, ys = scan(
-        loop.step, loop.carry, loop.xs(inputs), emits=loop.emits, variables=_variables(cell)
+        loop.step,
+        loop.carry,
+        loop.xs(inputs),
+        emits=loop.emits,
+        variables=_variables(cell),
+        compiling=Compiling(fixed, training, note) if plan.compiles and note else None,
     )
     return loop.result(carry, ys)
 
@@ -142,7 +154,7 @@ class _Loop:
     ) -> None:
         self._cell_step = cell_step
         self._mask = mask
-        self._zeros = zeros
+        self.zeros = zeros
         self._outputs = outputs
         self._options = options
         repeats = mask is not None and not options.zero_output_for_mask
@@ -161,7 +173,7 @@ class _Loop:
         output = _like(output, self._outputs)
         new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
         if self._mask is not None:
-            masked = self._zeros if self._options.zero_output_for_mask else carry["last"]
+            masked = self.zeros if self._options.zero_output_for_mask else carry["last"]
             output = select(x["valid"], output, masked)
             new_states = select(x["valid"], new_states, states)
         last = output if self._keeps_last else []

@@ -41,7 +41,8 @@ class _Builtin(RNN):
         """The arguments of Keras' layer, and the policy if it is not the default."""
         # Past RNN, whose configuration holds a cell.
         config = dict(super(RNN, self).get_config())
-        return config if self.dispatch == "auto" else {**config, "dispatch": self.dispatch}
+        policies = {"dispatch": self.dispatch, "compile": self.compile}
+        return config | {name: value for name, value in policies.items() if value != "auto"}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:

@@ -14,9 +14,17 @@ from kcells.errors import ArgumentError, DispatchError, table
 from kcells.reasons import Reason
 from kcells.types import Tensor
 
-__all__ = ["Dispatch", "cannot_dispatch", "check_dispatch", "plan_for"]
+__all__ = [
+    "Compile",
+    "Dispatch",
+    "cannot_dispatch",
+    "check_compile",
+    "check_dispatch",
+    "plan_for",
+]
 
 Dispatch: TypeAlias = Literal["auto", "never", "require"]
+Compile: TypeAlias = Literal["auto", "never"]
 
 
 def check_dispatch(dispatch: Any) -> Dispatch:
@@ -30,6 +38,17 @@ def check_dispatch(dispatch: Any) -> Dispatch:
             f'dispatch must be "auto", "never" or "require"; received {dispatch!r}.'
         )
     return dispatch  # type: ignore[no-any-return]
+
+
+def check_compile(compile: Any) -> Compile:
+    """`compile`, if it is a policy.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
+    if compile not in get_args(Compile):
+        raise ArgumentError(f'compile must be "auto" or "never"; received {compile!r}.')
+    return compile  # type: ignore[no-any-return]
 
 
 def plan_for(

@@ -14,23 +14,23 @@ import keras
 from keras import ops, tree
 
 from kcells.cells.dropout import sequence_masks
-from kcells.cells.inference import declared_outputs, infer_step
+from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import CellFacts, LayerFacts, MaskKind, Plan, facts_of
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
+from kcells.layers import dispatch as policies
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time, check_states
-from kcells.layers.dispatch import Dispatch, cannot_dispatch, check_dispatch, plan_for
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.memory import Memory, first_states
 from kcells.layers.specs import final_state_specs, output_specs
 from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step
 from kcells.registry import provenance
-from kcells.structure import agree, map_leaves, plain, shape_leaves
+from kcells.structure import agree, plain, shape_leaves
 from kcells.types import Structure, Tensor
 
 __all__ = ["RNN"]
@@ -56,6 +56,7 @@ class RNN(keras.layers.RNN):
             the last valid output.
         dispatch: whether the kernels of a built-in may run the loop, if the cell declares
             an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
+        compile: `"auto"`, or `"never"` to keep TensorFlow's loop from being compiled.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -101,7 +102,8 @@ class RNN(keras.layers.RNN):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
-        dispatch: Dispatch = "never",
+        dispatch: policies.Dispatch = "never",
+        compile: policies.Compile = "auto",
         **kwargs: Any,
     ) -> None:
         cell = stacked(cell)
@@ -118,14 +120,16 @@ class RNN(keras.layers.RNN):
         self.stateful = stateful
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
-        self.dispatch = check_dispatch(dispatch)
+        self.dispatch = policies.check_dispatch(dispatch)
+        self.compile = policies.check_compile(compile)
+        self._obstacle = ""
         self.supports_masking = True
         self._memory: Memory | None = None
         self._traces = Traces()
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
         if dispatch == "require" and self.plan.path != "fused":
-            raise cannot_dispatch(self.bound.name, self.plan.reasons)
+            raise policies.cannot_dispatch(self.bound.name, self.plan.reasons)
         self.supports_jit = dispatch == "never" or self.plan.under_xla
 
     # -- What the base class exposes as attributes
@@ -158,8 +162,10 @@ class RNN(keras.layers.RNN):
         takes_constants: bool = False,
     ) -> Plan:
         """How a call would run: `layers.dispatch.plan_for`."""
-        layer = LayerFacts(self.dispatch, self.unroll, takes_constants)
-        return plan_for(self._cell_facts, self.bound.compute_dtype, layer, inputs, mask)
+        layer = LayerFacts(
+            self.dispatch, self.unroll, takes_constants, self.compile, self._obstacle
+        )
+        return policies.plan_for(self._cell_facts, self.bound.compute_dtype, layer, inputs, mask)
 
     @functools.cached_property
     def _cell_facts(self) -> CellFacts:
@@ -182,14 +188,7 @@ class RNN(keras.layers.RNN):
         self.built = True
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
-        step = one_step(sequences)
-        self.bound.build(map_leaves(lambda leaf, _: tuple(leaf.shape), step), constants_shape)
-        if isinstance(self.cell, keras.layers.Layer) and not self.cell.built:
-            # It has no build method: its weights come with its first call.
-            step = map_leaves(lambda s, _: keras.KerasTensor(s.shape, self.compute_dtype), step)
-            constants = None if constants_shape is None else shape_leaves(constants_shape)
-            infer_step(self.bound, step, constants)
-            self.cell.built = True
+        build_for(self.bound, one_step(sequences), constants_shape, self.compute_dtype)
 
     def _build_memory(self, batch: int | None) -> None:
         if self._memory is not None:
@@ -211,7 +210,7 @@ class RNN(keras.layers.RNN):
         call = self.begin(sequences, initial_state, mask, training, constants)
         # Before the masks of dropout are drawn: a trace forgets them.
         step_outputs = self._step_outputs(call, constants)
-        with sequence_masks(self.cell, call.batch, training):
+        with sequence_masks(self.cell, call.batch, training) as masks:
             outputs, states = execute(
                 call.plan,
                 self.bound,
@@ -222,6 +221,8 @@ class RNN(keras.layers.RNN):
                 self.loop_options,
                 training,
                 constants,
+                masks,
+                functools.partial(setattr, self, "_obstacle"),
             )
         return self.finish(outputs, states)
 
@@ -380,6 +381,8 @@ class RNN(keras.layers.RNN):
         config = dict(super().get_config())
         if self.dispatch != "never":
             config["dispatch"] = self.dispatch
+        if self.compile != "auto":
+            config["compile"] = self.compile
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

@@ -61,6 +61,7 @@ def as_numpy(tensor: Any) -> np.ndarray:
 def test_built_in_layers(section: Any) -> None:
     model = section("built_in_layers")["model"]
     assert isinstance(model.layers[1], kcells.RNN)
+    assert isinstance(model.layers[1], keras.layers.LSTM)
     assert counts(model) == [64_000, 98_816, 1_290]
     assert shapes(model) == [(None, None, 64), (None, 128), (None, 10)]
     assert model.count_params() == 164_106
@@ -183,8 +184,26 @@ def test_performance(section: Any) -> None:
     result = section("performance")
     assert result["difference"] < ROUNDING
     assert {type(model.layers[0].cell) for model in result["models"]} == {keras.layers.LSTMCell}
+    by_name, around_cell = (model.layers[0] for model in result["models"])
+    assert isinstance(by_name, keras.layers.LSTM)
+    assert type(around_cell) is kcells.RNN
     # A tenth of it would be guessed right.
     assert result["accuracy"] > 0.5
+
+
+def test_the_layer_may_use_a_kernel_and_the_loop_may_not(section: Any, backend: str) -> None:
+    result = section("performance")
+    by_name, around_cell = result["explanations"]
+    assert (by_name.path, around_cell.path) == ("fused", "loop")
+    kernels = {"gpu": "cudnn", "cpu": "native" if backend == "torch" else "loop"}
+    assert (by_name.kernel, around_cell.kernel) == (kernels[by_name.device], "loop")
+    assert result["changed"] == {
+        "activation='relu'": "loop",
+        "recurrent_activation='hard_sigmoid'": "loop",
+        "recurrent_dropout=0.2": "loop",
+        "unroll=True": "unrolled",
+        "use_bias=False": "loop",
+    }
 
 
 def test_nested_inputs(section: Any, backend: str) -> None:

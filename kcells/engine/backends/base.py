@@ -5,13 +5,14 @@ Masks, carry-over, reversal and the choice of outputs are written once, above it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.types import Step, Structure
 
-__all__ = ["Backend", "SizeCheck", "Weights"]
+__all__ = ["Backend", "Compiling", "SizeCheck", "Weights"]
 
 
 class Weights(NamedTuple):
@@ -36,6 +37,22 @@ class SizeCheck(NamedTuple):
     axis_name: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Compiling:
+    """How to compile a loop by itself.
+
+    Attributes:
+        fixed: tensors that a step reaches for besides its arguments, and that need no
+            gradient, such as the masks of dropout.
+        training: whether a backward pass is to come.
+        note: is told what stands in the way, if anything does.
+    """
+
+    fixed: Sequence[Any]
+    training: bool
+    note: Callable[[str], None]
+
+
 class Backend(Protocol):
     """What each module of this package has to offer."""
 
@@ -47,6 +64,7 @@ class Backend(Protocol):
         *,
         emits: Structure,
         variables: Sequence[Any],
+        compiling: Compiling | None = None,
     ) -> tuple[Structure, Structure]:
         """Runs `step` over the leading axis of `xs`.
 
@@ -57,7 +75,10 @@ class Backend(Protocol):
             xs: a structure of `(time, ...)`; at least one step.
             emits: specs of `y`, whose first axis is the batch and may be None; an empty
                 list if `step` gives no `y`.
-            variables: the variables that a step may update, such as seeds.
+            variables: the variables that a step may read or update, such as weights and
+                seeds.
+            compiling: asks for a loop that is compiled by itself, where the backend
+                has such a thing; None forbids it.
 
         Returns:
             The last carry, and the structure of all `y`, `(time, ...)`.

@@ -16,7 +16,7 @@ from jax import numpy as jnp
 from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
-from kcells.engine.backends.base import SizeCheck, Weights
+from kcells.engine.backends.base import Compiling, SizeCheck, Weights
 from kcells.types import Step, Structure
 
 __all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
@@ -79,6 +79,7 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
+    compiling: Compiling | None = None,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
     updated = [v for v in variables if not v.trainable]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from keras import tree
 
 from kcells.cells.equivalence import BuiltinName
-from kcells.engine.backends.base import SizeCheck, Weights
+from kcells.engine.backends.base import Compiling, SizeCheck, Weights
+from kcells.engine.backends.tensorflow_loops import CompiledLoop, plain_scan
 from kcells.types import Step, Structure
 
 __all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
@@ -99,59 +99,13 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
+    compiling: Compiling | None = None,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
-    flat_xs = tree.flatten(xs)
-    length = flat_xs[0].shape[0]
-    known = length is not None
-    if not known:
-        length = tf.shape(flat_xs[0])[0]
-    sources = [_source(x, length) for x in flat_xs]
-    sinks = tuple(_sink(spec, length) for spec in tree.flatten(emits))
-
-    def body(time: Any, flat_carry: Any, sinks: Any) -> Any:
-        x = tree.pack_sequence_as(xs, [source.read(time) for source in sources])
-        new_carry, y = step(tree.pack_sequence_as(carry, list(flat_carry)), x)
-        written = tuple(
-            sink.write(time, leaf) for sink, leaf in zip(sinks, tree.flatten(y), strict=True)
-        )
-        return time + 1, tuple(tree.flatten(new_carry)), written
-
-    flat_carry = tuple(tree.flatten(carry))
-    _, flat_carry, sinks = tf.while_loop(
-        lambda time, *_: time < length,
-        body,
-        (tf.constant(0), flat_carry, sinks),
-        shape_invariants=(
-            tf.TensorShape([]),
-            tuple(_any_batch(leaf.shape) for leaf in flat_carry),
-            tuple(tf.TensorShape(None) for _ in sinks),
-        ),
-        maximum_iterations=length,
-    )
-    ys = [
-        _stacked(sink, spec, length, known, flat_xs[0])
-        for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
-    ]
-    return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
-
-
-def _source(x: Any, length: Any) -> tf.TensorArray:
-    return tf.TensorArray(x.dtype, size=length, element_shape=x.shape[1:]).unstack(x)
-
-
-def _sink(spec: Any, length: Any) -> tf.TensorArray:
-    return tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape)
-
-
-def _any_batch(shape: tf.TensorShape) -> tf.TensorShape:
-    # Part of the carry may know its batch size where the rest does not.
-    return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
-
-
-def _stacked(sink: Any, spec: Any, length: Any, known: bool, x: Any) -> Any:
-    if known:
-        return sink.stack()
-    # A tensor array without an element cannot tell its batch size.
-    empty = (0, tf.shape(x)[1], *spec.shape[1:])
-    return tf.cond(length > 0, sink.stack, lambda: tf.zeros(empty, spec.dtype))
+    if compiling is not None and not tf.executing_eagerly() and not under_xla():
+        loop = CompiledLoop(step, carry, xs, emits, variables)
+        obstacle = loop.trace(compiling.fixed)
+        if obstacle is None:
+            return loop.run(keeps=compiling.training)
+        compiling.note(obstacle)
+    return plain_scan(step, carry, xs, emits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from kcells.engine.backends.base import Compiling
 from kcells.types import Step, Structure
 
 __all__ = ["scan"]
@@ -19,6 +20,7 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
+    compiling: Compiling | None = None,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
     columns = [ops.unstack(leaf, axis=0) for leaf in tree.flatten(xs)]
