@@ -104,8 +104,8 @@ def scan(
     """See `base.Backend.scan`."""
     if compiling is not None and not tf.executing_eagerly() and not under_xla():
         loop = CompiledLoop(step, carry, xs, emits, variables)
-        obstacle = loop.trace(compiling.fixed)
+        obstacle = loop.trace(compiling.fixed, keeps=compiling.training)
         if obstacle is None:
-            return loop.run(keeps=compiling.training)
+            return loop.run()
         compiling.note(obstacle)
     return plain_scan(step, carry, xs, emits)

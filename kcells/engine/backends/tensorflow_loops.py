@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -44,49 +43,51 @@ class CompiledLoop:
         self._length = tf.shape(tree.flatten(xs)[0])[0]
         self._flat_xs = _in_buckets(tree.flatten(xs))
         self._flat_carry = tree.flatten(carry)
-        self._with_states = _compiled(functools.partial(self._forward, keeps=True))
-        self._without = _compiled(functools.partial(self._forward, keeps=False))
-        self._backwards = _compiled(self._backward)
 
-    def trace(self, fixed: Sequence[Any]) -> str | None:
-        """What stands in the way of compiling; None if nothing does.
+    def trace(self, fixed: Sequence[Any], keeps: bool) -> str | None:
+        """Traces both directions, and says what stands in the way; None if nothing does.
+
+        All of it now: when a gradient is asked for, the masks of dropout are forgotten, and
+        the scopes of Keras around the call are left.
 
         Args:
             fixed: tensors that a step may reach for, and that need no gradient.
+            keeps: whether to write down the states at once, since a backward pass is to come;
+                without, the loop first runs again.
         """
-        traced = self._with_states.get_concrete_function(
-            self._length, self._flat_xs, self._flat_carry, self._weights, self._constants
-        )
+        arguments = (self._length, self._flat_xs, self._flat_carry, self._weights, self._constants)
+        program = self._with_states = _compiled(self._forward, *arguments)
         if self._touched:
             return "a step updates variables"
         known = {id(tensor) for tensor in fixed}
-        for tensor in traced.captured_inputs:
+        for tensor in program.traced.captured_inputs:
             if tensor.dtype == tf.resource:
                 return "a step reads a variable that the cell does not list"
             if not hasattr(tensor, "numpy") and id(tensor) not in known and _is_float(tensor):
                 return "a step reaches for a tensor that is none of its arguments"
-        foreign = {op.type for op in _operations(traced.graph)} & _NEVER_COMPILED
-        return f"XLA has no {sorted(foreign)[0]}" if foreign else None
+        foreign = {op.type for op in _operations(program.traced.graph)} & _NEVER_COMPILED
+        if foreign:
+            return f"XLA has no {sorted(foreign)[0]}"
+        ys, last, before = program.traced.structured_outputs
+        upstream = [leaf for leaf in (*ys, *last) if _is_float(leaf)]
+        self._backwards = _compiled(self._backward, *arguments, before, upstream)
+        self._at_once = program if keeps else _compiled(self._forward_only, *arguments)
+        self._keeps = keeps
+        return None
 
-    def run(self, keeps: bool) -> tuple[Structure, Structure]:
-        """The last carry and all outputs.
-
-        Args:
-            keeps: whether to write down the states at once, since a backward pass is to come;
-                without, it first runs the loop again.
-        """
+    def run(self) -> tuple[Structure, Structure]:
+        """The last carry and all outputs, after `trace`."""
         groups = (self._flat_xs, self._flat_carry, self._weights)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def call(*inputs: Any) -> Any:
             xs, carry, weights = _grouped(inputs, groups)
             arguments = (self._length, xs, carry, weights, self._constants)
-            forward = self._with_states if keeps else self._without
-            ys, last, before = forward(*arguments)
+            ys, last, before = self._at_once(*arguments)
             results = (*ys, *last)
 
             def gradient(*upstream: Any) -> Any:
-                states = before if keeps else self._with_states(*arguments)[2]
+                states = before if self._keeps else self._with_states(*arguments)[2]
                 pairs = zip(upstream, results, strict=True)
                 wanted = [tf.convert_to_tensor(g) for g, leaf in pairs if _is_float(leaf)]
                 found = iter(self._backwards(*arguments, states, wanted))
@@ -122,8 +123,11 @@ class CompiledLoop:
             self._touched |= scope.get_current_value(variable) is not value
         return tree.flatten(y), tree.flatten(carry)
 
+    def _forward_only(self, length: Any, xs: Any, carry: Any, weights: Any, constants: Any) -> Any:
+        return self._forward(length, xs, carry, weights, constants, keeps=False)
+
     def _forward(
-        self, length: Any, xs: Any, carry: Any, weights: Any, constants: Any, keeps: bool
+        self, length: Any, xs: Any, carry: Any, weights: Any, constants: Any, keeps: bool = True
     ) -> Any:
         slots = tf.shape(xs[0])[0]
         sources = [_source(x, slots) for x in xs]
@@ -211,8 +215,29 @@ def _grouped(flat: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[
     return [[next(rest) for _ in group] for group in groups]
 
 
-def _compiled(function: Any) -> Any:
-    return tf.function(function, jit_compile=True, autograph=False)
+def _compiled(function: Any, *arguments: Any) -> Any:
+    """`function` for arguments like these, as one program of XLA."""
+
+    def flat(*leaves: Any) -> Any:
+        return function(*tf.nest.pack_sequence_as(arguments, leaves))
+
+    specs = [_spec(leaf) for leaf in tf.nest.flatten(arguments)]
+    traced = tf.function(flat, jit_compile=True, autograph=False).get_concrete_function(*specs)
+    return _Program(traced)
+
+
+class _Program:
+    """A traced function that takes structures."""
+
+    def __init__(self, traced: Any) -> None:
+        self.traced = traced
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.traced(*tf.nest.flatten(arguments))
+
+
+def _spec(leaf: Any) -> tf.TensorSpec:
+    return tf.TensorSpec(leaf.shape, leaf.dtype)
 
 
 def _is_float(tensor: Any) -> bool:

@@ -1,0 +1,6 @@
+"""Makes the helpers of the layers' tests importable."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "layers"))
