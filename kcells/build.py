@@ -92,6 +92,10 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     False
     """
     check_dispatch(dispatch)
+    if "use_cudnn" in kwargs and name in ("lstm", "gru", "kcells:lstm", "kcells:gru"):
+        # The argument by which Keras' layers say the same.
+        policies: dict[Any, Dispatch] = {True: "require", False: "never"}
+        dispatch = policies.get(kwargs.pop("use_cudnn"), dispatch)
     for_layer, for_cell = split_options(kwargs)
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
     made = _make(name, args, for_cell, shared)
@@ -99,18 +103,17 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     may_stand_in = may_fuse(
         substitution(
             # The built-in does its own dropout.
-            CellFacts(
-                declared.builtin, tuple(declared.conditions), kernel_facts(declared.arguments)
-            ),
+            CellFacts(declared.builtin, tuple(declared.conditions), kernel_facts(made, declared)),
             LayerFacts(dispatch, unroll=bool(for_layer.get("unroll", False))),
         )
     )
     if may_stand_in and declared.is_identity:
         stand_in = _STAND_INS[declared.builtin]
-        if made is not name:
+        if is_keras_cell(made):
+            if _share_policy(made, for_layer):
+                return stand_in(cell=made, **for_layer, dispatch=dispatch)
+        elif made is not name:
             return stand_in(**declared.arguments, **for_layer, dispatch=dispatch)
-        if is_keras_cell(made) and _share_policy(made, for_layer):
-            return stand_in(cell=made, **for_layer, dispatch=dispatch)
     return RNN(made, dispatch=dispatch, **for_layer)
 
 

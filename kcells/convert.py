@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 from keras import ops, tree
 
 from kcells._keras_private import get_mask, sublayers
+from kcells.cells.equivalence import builtin_arguments
 from kcells.errors import ArgumentError, DispatchError, table
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.rnn import RNN
@@ -60,6 +62,12 @@ def to_builtin(layer_or_model: Any) -> Any:
 
 
 def _convert_model(model: keras.Model) -> keras.Model:
+    if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
+        raise ArgumentError(
+            f"to_builtin takes functional and sequential models; {type(model).__name__} is a"
+            " subclass with a call of its own.\n"
+            "  Convert its layers one by one, and put them in place of the old ones."
+        )
     layers = [layer for layer in sublayers(model) if not isinstance(layer, keras.Model)]
     _check(layers)
     copied: list[tuple[Any, Any]] = []
@@ -73,6 +81,7 @@ def _convert_model(model: keras.Model) -> keras.Model:
             converted[id(new)] = layer
             return new
         copy = type(layer).from_config(layer.get_config())
+        _copy_assets(layer, copy)
         copied.append((layer, copy))
         return copy
 
@@ -86,7 +95,19 @@ def _convert_model(model: keras.Model) -> keras.Model:
     for layer, copy in copied:
         if isinstance(layer, keras.layers.Layer):
             copy.set_weights(layer.get_weights())
+            for part in sublayers(copy):
+                if hasattr(part, "finalize_state"):
+                    part.finalize_state()  # as a layer that was adapted needs it
     return clone
+
+
+def _copy_assets(layer: Any, copy: Any) -> None:
+    """Vocabularies and the like, which are neither configuration nor weights."""
+    for old, new in zip(sublayers(layer), sublayers(copy), strict=True):
+        if hasattr(old, "save_assets") and hasattr(new, "load_assets"):
+            with tempfile.TemporaryDirectory() as folder:
+                old.save_assets(folder)
+                new.load_assets(folder)
 
 
 def _call(old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -146,6 +167,8 @@ def _inside(layer: Any) -> list[Any]:
 
 def _against(layer: RNN) -> list[Reason]:
     declared = layer.bound.equivalence
+    if type(layer).call is not RNN.call:
+        return [Reason("the layer has no call of its own", False, type(layer).__name__)]
     if declared.builtin is None:
         name = type(layer.cell).__name__
         return [
@@ -165,6 +188,7 @@ def _convert(layer: Any) -> Any:
         backward_layer=_convert(layer.backward_layer),
         name=layer.name,
         dtype=layer.dtype_policy,
+        trainable=layer.trainable,
     )
     # It has made a forward layer of its own from the configuration.
     new.forward_layer.name = layer.forward_layer.name
@@ -177,7 +201,7 @@ def _convert(layer: Any) -> Any:
 def _convert_rnn(layer: RNN) -> Any:
     declared = layer.bound.equivalence
     new = _BUILTINS[layer.bound.builtin](
-        **declared.arguments,
+        **builtin_arguments(layer.cell, declared),
         return_sequences=layer.return_sequences,
         return_state=layer.return_state,
         go_backwards=layer.go_backwards,

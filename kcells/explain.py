@@ -112,13 +112,7 @@ def explain(
     layers = list(_recurrent_layers(layer_or_model))
     if inputs is None:
         return Explanations(_explanation(layer, layer.plan) for layer in layers)
-    calls = _calls(layer_or_model, layers, inputs)
-    return Explanations(
-        _explanation(
-            call.layer, call.layer.plan_for(tree.flatten(call.sequences)[0], kind_of(call.mask))
-        )
-        for call in calls
-    )
+    return Explanations(map(_explain_call, _calls(layer_or_model, layers, inputs)))
 
 
 def _recurrent_layers(layer: Any) -> Iterator[RNN]:
@@ -135,19 +129,23 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
 
 def _explain_call(call: Call) -> Explanation:
     first = tree.flatten(call.sequences)[0]
-    return _explanation(call.layer, call.layer.plan_for(first, kind_of(call.mask)))
+    plan = call.layer.plan_for(first, kind_of(call.mask), call.takes_constants)
+    return _explanation(call.layer, plan)
 
 
 def _calls(model: Any, layers: list[RNN], inputs: Structure) -> list[Call]:
-    remembered = [
-        (layer, tree.map_structure(_value, layer.states))
-        for layer in layers
-        if layer.states is not None
-    ]
-    with calls_noted() as calls:
+    if not all(layer.built for layer in layers):
         model(inputs, training=False)
-    for layer, states in remembered:
-        layer.reset_state(states)
+        for layer in layers:
+            layer.reset_state()
+    stateful = [layer for layer in layers if layer.states is not None]
+    remembered = [tree.map_structure(_value, layer.states) for layer in stateful]
+    try:
+        with calls_noted() as calls:
+            model(inputs, training=False)
+    finally:
+        for layer, states in zip(stateful, remembered, strict=True):
+            layer.reset_state(states)
     return calls
 
 

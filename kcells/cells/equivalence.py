@@ -23,6 +23,7 @@ __all__ = [
     "BuiltinName",
     "Equivalence",
     "KernelFacts",
+    "builtin_arguments",
     "equivalence_of",
     "is_keras_cell",
     "kernel_facts",
@@ -103,15 +104,12 @@ def equivalence_of(cell: Any) -> Equivalence:
         CellError: if `cell.equivalent()` returns anything else.
     """
     if is_keras_cell(cell):
-        arguments = cell.get_config()
-        for key in ("name", "dtype", "trainable"):
-            arguments.pop(key, None)
         one_mask = Reason(
             "one dropout mask serves all gates",
             not draws_a_mask_a_gate(cell),
             f"implementation={getattr(cell, 'implementation', 2)}, dropout={cell.dropout}",
         )
-        return Equivalence(_KERAS_CELLS[type(cell)], [one_mask], arguments)
+        return Equivalence(_KERAS_CELLS[type(cell)], [one_mask])
     declare = getattr(cell, "equivalent", None)
     declared = declare() if callable(declare) else None
     if declared is None:
@@ -122,6 +120,14 @@ def equivalence_of(cell: Any) -> Equivalence:
             "  It has to return a kcells.Equivalence, or None where no built-in is the same."
         )
     return declared
+
+
+def builtin_arguments(cell: Any, declared: Equivalence) -> dict[str, Any]:
+    """The arguments for the built-in layer that `declared` names."""
+    if not is_keras_cell(cell):
+        return dict(declared.arguments)
+    # Not before somebody asks: a cell may hold functions that no configuration can.
+    return {k: v for k, v in cell.get_config().items() if k not in ("name", "dtype", "trainable")}
 
 
 def is_keras_cell(cell: Any) -> bool:
@@ -147,24 +153,31 @@ class KernelFacts:
     recurrent_dropout: float = 0.0
 
 
-def kernel_facts(arguments: Mapping[str, Any]) -> KernelFacts:
-    """What the kernels ask, from the arguments of a built-in layer.
+def kernel_facts(cell: Any, declared: Equivalence) -> KernelFacts:
+    """What the kernels ask of a cell that declares a built-in.
+
+    Keras' own cells are asked anew each time: their attributes may be set.
 
     Examples:
 
-    >>> kernel_facts({"units": 8, "activation": "relu"}).activation
+    >>> import keras
+    >>> cell = keras.layers.GRUCell(8, activation="relu")
+    >>> kernel_facts(cell, equivalence_of(cell)).activation
     'relu'
     """
-    fields = {field.name for field in dataclasses.fields(KernelFacts)}
-    facts = {key: value for key, value in arguments.items() if key in fields}
+    names = [field.name for field in dataclasses.fields(KernelFacts)]
+    if is_keras_cell(cell):
+        found = {name: getattr(cell, name) for name in names if hasattr(cell, name)}
+    else:
+        found = {name: declared.arguments[name] for name in names if name in declared.arguments}
     for key in ("activation", "recurrent_activation"):
-        if key in facts:
-            facts[key] = _activation_name(facts[key])
-    return KernelFacts(**facts)
+        if key in found:
+            found[key] = _activation_name(found[key])
+    return KernelFacts(**found)
 
 
 def _activation_name(activation: Any) -> str | None:
-    function = activations.get(activation)
+    function = activation if callable(activation) else activations.get(activation)
     for name, functions in _NAMED_ACTIVATIONS.items():
         if function in functions:
             return name

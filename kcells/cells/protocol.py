@@ -111,7 +111,7 @@ class BoundCell:
         policy = self.cell if isinstance(self.cell, keras.layers.Layer) else self._owner
         return str(policy.compute_dtype)
 
-    @functools.cached_property
+    @property
     def hoists(self) -> bool:
         """Whether the cell splits its step, in the dtype policy that the owner has set up.
 
@@ -125,13 +125,14 @@ class BoundCell:
         """Whether the output of a step is the first leaf of its new state."""
         return self.hoists and getattr(self._split, "returns_first_state", False)
 
-    @functools.cached_property
+    @property
     def equivalence(self) -> Equivalence:
         """The built-in layer that computes the same, if there is one.
 
-        Its kernels too go past the cell's own policy.
+        Its kernels too go past the cell's own policy. A cell of Keras is asked each time,
+        since its attributes may be set; an author's cell is asked once.
         """
-        declared = equivalence_of(self.cell)
+        declared = equivalence_of(self.cell) if is_keras_cell(self.cell) else self._declared
         if declared.builtin is None or self._shares_policy:
             return declared
         policies = f"{self.cell.dtype_policy.name} in {self._owner.dtype_policy.name}"
@@ -158,6 +159,10 @@ class BoundCell:
         return tree.pack_sequence_as(self.sizes, states)
 
     @functools.cached_property
+    def _declared(self) -> Equivalence:
+        return equivalence_of(self.cell)
+
+    @property
     def _split(self) -> Split | None:
         return split_of(self.cell)
 

@@ -25,12 +25,14 @@ from kcells.cells.splits import drop_inputs
 from kcells.engine import backends
 from kcells.engine.backends.base import Weights
 from kcells.engine.options import LoopOptions
+from kcells.errors import StructureError, table
 from kcells.types import Structure, Tensor
 
 __all__ = ["run", "run_both"]
 
 _SATURATES = 1e4
-"""The weight that opens or shuts a gate for good, in every float dtype."""
+"""The weight that opens or shuts a gate in every float dtype, unless a state or its weights
+are as large."""
 
 
 def run(
@@ -57,9 +59,11 @@ def run(
         states are wanted.
     """
     builtin = cell.builtin
+    inputs = ops.cast(inputs, cell.compute_dtype)
     if is_keras_cell(cell.cell):
         inputs = drop_inputs(cell.cell, inputs, training)
-    weights, initial = _weights(cell), cell.in_builtin_order(states)
+    weights, initial = _weights(cell), _initial(cell, states)
+    _check(cell, inputs, initial, weights)
     if mask is None:
         outputs, final = _kernel(builtin, weights, inputs, initial)
         last = outputs if options.return_sequences else outputs[-1]
@@ -102,8 +106,11 @@ def run_both(
     """
     cells = (forward, backward)
     builtin = forward.builtin
+    inputs = ops.cast(inputs, forward.compute_dtype)
     weights = [_weights(cell) for cell in cells]
-    initial = [c.in_builtin_order(s) for c, s in zip(cells, states, strict=True)]
+    initial = [_initial(c, s) for c, s in zip(cells, states, strict=True)]
+    for cell, own, its_weights in zip(cells, initial, weights, strict=True):
+        _check(cell, inputs, own, its_weights)
     rows = None if mask is None else _Rows(mask)
     if rows is not None:
         inputs = rows.to_the_front(inputs)
@@ -139,12 +146,49 @@ def _of_direction(
     return rows.last(h, options.zero_output_for_mask, from_the_end), final
 
 
+def _initial(cell: BoundCell, states: Structure) -> list[Tensor]:
+    return [ops.cast(state, cell.compute_dtype) for state in cell.in_builtin_order(states)]
+
+
 def _weights(cell: BoundCell) -> Weights:
     declared = cell.equivalence.weights
-    if declared is not None:
-        return Weights(*map(ops.convert_to_tensor, declared()))
     own = cell.cell
-    return Weights(*map(ops.convert_to_tensor, (own.kernel, own.recurrent_kernel, own.bias)))
+    found = (own.kernel, own.recurrent_kernel, own.bias) if declared is None else declared()
+    return Weights(*(ops.cast(ops.convert_to_tensor(w), cell.compute_dtype) for w in found))
+
+
+def _check(cell: BoundCell, inputs: Tensor, states: list[Tensor], weights: Weights) -> None:
+    """Kernels look at nothing: where a size is wrong they read and write other memory.
+
+    Raises:
+        StructureError: if a size that is known does not fit.
+    """
+    _, batch, features = inputs.shape
+    units = states[0].shape[-1]
+    gates = 4 if cell.builtin == "lstm" else 3
+    bias = (4 * units,) if cell.builtin == "lstm" else (2, 3 * units)
+    needed = [
+        *((f"state {k}", state, (batch, units)) for k, state in enumerate(states)),
+        ("kernel", weights.kernel, (features, gates * units)),
+        ("recurrent kernel", weights.recurrent_kernel, (units, gates * units)),
+        ("bias", weights.bias, bias),
+    ]
+    wrong = [
+        (name, f"needed {shape}", f"received {tuple(tensor.shape)}")
+        for name, tensor, shape in needed
+        if len(tensor.shape) != len(shape)
+        or any(
+            isinstance(a, int) and isinstance(b, int) and a != b
+            for a, b in zip(tensor.shape, shape, strict=True)
+        )
+    ]
+    if wrong:
+        raise StructureError(
+            f"{cell.name}: what it hands to the kernel of a {cell.builtin} does not fit"
+            f" inputs of {tuple(inputs.shape)}.\n{table(wrong)}\n"
+            "  Look at the weights that equivalent() gives; and train a layer with dropout in"
+            " one thread at a time."
+        )
 
 
 def _kernel(

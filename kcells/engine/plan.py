@@ -67,7 +67,7 @@ def facts_of(cell: BoundCell) -> CellFacts:
     return CellFacts(
         declared.builtin,
         tuple(declared.conditions),
-        kernel_facts(declared.arguments),
+        kernel_facts(cell.cell, declared),
         is_keras_cell(cell.cell),
         cell.hoists,
     )
@@ -103,6 +103,7 @@ class Plan:
         hoists: whether the input side of all steps is computed before the loop.
         compiles: whether the loop is to be compiled by itself.
         machine: what it was chosen for.
+        required: the conditions under which a built-in may stand in.
         reasons: every condition that was looked at.
     """
 
@@ -112,6 +113,7 @@ class Plan:
     hoists: bool
     compiles: bool
     machine: Machine
+    required: tuple[Reason, ...]
     reasons: tuple[Reason, ...]
 
     @property
@@ -158,7 +160,7 @@ def choose(
         reasons = (*reasons, *hoisting, *compiling)
     hoists = kernel is None and all(reason.holds for reason in hoisting)
     compiles = kernel is None and all(reason.holds for reason in compiling)
-    return Plan(path, name, kernel, hoists, compiles, machine, reasons)
+    return Plan(path, name, kernel, hoists, compiles, machine, substitutable, reasons)
 
 
 def may_fuse(reasons: Sequence[Reason]) -> bool:

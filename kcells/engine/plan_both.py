@@ -68,7 +68,7 @@ def choose_both(
         Reason(
             "nothing else hangs on the call of a layer",
             not any(one.calls_aside for one in both),
-            "activity_regularizer and dtype policy",
+            "activity_regularizer, dtype policy, a call of its own",
         ),
         Reason(
             "a masked LSTM starts from zeros",

@@ -87,5 +87,6 @@ def _facts(
         calls_aside=(
             layer.activity_regularizer is not None
             or layer.dtype_policy.name != wrapper.dtype_policy.name
+            or type(layer).call is not RNN.call
         ),
     )

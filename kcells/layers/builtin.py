@@ -8,6 +8,7 @@ the loop where it has none. A model that was built on one machine so runs on ano
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -28,14 +29,21 @@ class _Builtin(RNN):
     def __init__(
         self, *args: Any, dispatch: Dispatch = "auto", cell: Any = None, **kwargs: Any
     ) -> None:
+        kwargs = {**dict(zip(self._positional(), args, strict=False)), **kwargs}
         # How Keras tells which of its kernels may run; kcells decides by `dispatch`.
         kwargs.pop("use_cudnn", None)
         for_layer, for_cell = split_options(kwargs)
         if cell is None:
             shared = {key: for_layer[key] for key in ("dtype", "trainable") if key in for_layer}
-            cell = self._make_cell(*args, **for_cell, **shared, name=self._cell_name)
+            cell = self._make_cell(**for_cell, **shared, name=self._cell_name)
         super().__init__(cell, dispatch=dispatch, **for_layer)
         self.use_cudnn = "auto"
+
+    @classmethod
+    def _positional(cls) -> list[str]:
+        """The arguments of Keras' layer in their order, which is not that of the cell's."""
+        (layer,) = (c for c in cls.__mro__ if c in (keras.layers.LSTM, keras.layers.GRU))
+        return list(inspect.signature(layer).parameters)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of Keras' layer, and the policy if it is not the default."""

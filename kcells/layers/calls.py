@@ -25,6 +25,7 @@ class Call:
         states: the states to start from.
         mask: all masks in one, `(batch, time)`; None if nothing is masked.
         batch: the batch size.
+        takes_constants: whether constants were passed.
     """
 
     layer: Any
@@ -33,6 +34,7 @@ class Call:
     states: Structure
     mask: Tensor | None
     batch: Any
+    takes_constants: bool
 
 
 _NOTES: contextvars.ContextVar[list[Call] | None] = contextvars.ContextVar(

@@ -18,7 +18,7 @@ from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
-from kcells.engine.plan import CellFacts, LayerFacts, MaskKind, Plan, facts_of
+from kcells.engine.plan import LayerFacts, MaskKind, Plan, facts_of
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
@@ -129,7 +129,7 @@ class RNN(keras.layers.RNN):
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
         if dispatch == "require" and self.plan.path != "fused":
-            raise policies.cannot_dispatch(self.bound.name, self.plan.reasons)
+            raise policies.cannot_dispatch(self.bound.name, self.plan.required)
         self.supports_jit = dispatch == "never" or self.plan.under_xla
 
     # -- What the base class exposes as attributes
@@ -165,11 +165,9 @@ class RNN(keras.layers.RNN):
         layer = LayerFacts(
             self.dispatch, self.unroll, takes_constants, self.compile, self._obstacle
         )
-        return policies.plan_for(self._cell_facts, self.bound.compute_dtype, layer, inputs, mask)
-
-    @functools.cached_property
-    def _cell_facts(self) -> CellFacts:
-        return facts_of(self.bound)
+        return policies.plan_for(
+            facts_of(self.bound), self.bound.compute_dtype, layer, inputs, mask
+        )
 
     # -- Building
 
@@ -242,8 +240,9 @@ class RNN(keras.layers.RNN):
         states = first_states(self.bound, given.initial_state, remembered, batch, training)
         check_sizes_at_run_time(given, states, self._who)
         kind: MaskKind = "none" if given.mask is None else "not known yet"
-        plan = self.plan_for(first, kind, constants is not None)
-        call = Call(self, plan, given.sequences, states, given.mask, batch)
+        takes = constants is not None
+        plan = self.plan_for(first, kind, takes)
+        call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
         note_call(call)
         return call
 

@@ -45,8 +45,9 @@ class Traces:
 
 def one_step(sequences: Structure) -> Structure:
     """Specs `(batch, ...)` from specs `(batch, time, ...)`."""
+    # Keras' own cells cannot be traced with an empty batch.
     return map_leaves(
-        lambda s, _: keras.KerasTensor((s.shape[0], *s.shape[2:]), dtype=s.dtype), sequences
+        lambda s, _: keras.KerasTensor((s.shape[0] or None, *s.shape[2:]), dtype=s.dtype), sequences
     )
 
 

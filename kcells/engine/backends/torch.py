@@ -23,7 +23,9 @@ __all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
 def device(tensor: Any = None) -> str:
     """See `base.Backend.device`."""
     if isinstance(tensor, torch.Tensor):
-        return "gpu" if tensor.device.type == "cuda" else "cpu"
+        # Others, such as Apple's, have no kernels that are known here.
+        known = {"cuda": "gpu", "cpu": "cpu", "meta": "cpu"}
+        return known.get(tensor.device.type, tensor.device.type)
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
@@ -59,9 +61,10 @@ def fused(
         batch_first=False,
     )
     directions = range(len(weights))
-    return list(torch.chunk(outputs, len(weights), dim=-1)), [
-        [state[k] for state in final] for k in directions
-    ]
+    # Not by `chunk`: its results may not be changed in place.
+    units = outputs.shape[-1] // len(weights)
+    own = [outputs[..., k * units : (k + 1) * units] for k in directions]
+    return own if len(own) > 1 else [outputs], [[state[k] for state in final] for k in directions]
 
 
 def _lstm_weights(weights: Weights) -> list[Any]:
@@ -94,15 +97,18 @@ def _cpu_gru(
     inputs: Any, states: Sequence[Sequence[Any]], weights: Sequence[Weights]
 ) -> tuple[list[Any], list[list[Any]]]:
     outputs, final = [], []
-    for k, ((kernel, recurrent_kernel, bias), (h,)) in enumerate(zip(weights, states, strict=True)):
-        # As one matrix: the product of a view with three axes is many small ones.
-        length, batch, features = inputs.shape
-        projected = torch.addmm(bias[0], inputs.reshape(-1, features), kernel)
-        projected = projected.view(length, batch, -1)
-        projected = projected.flip(0) if k else projected
-        hs = _GRULoop.apply(projected, h, recurrent_kernel, bias[1])
-        final.append([hs[-1]])
-        outputs.append(hs.flip(0) if k else hs)
+    length, batch, features = inputs.shape
+    # The sums of a state over many steps are for its own dtype.
+    with torch.autocast("cpu", enabled=False):
+        for k, (own, (h,)) in enumerate(zip(weights, states, strict=True)):
+            # As one matrix: the product of a view with three axes is many small ones.
+            projected = torch.addmm(own.bias[0], inputs.reshape(-1, features), own.kernel)
+            projected = projected.view(length, batch, own.kernel.shape[1])
+            projected = projected.flip(0) if k else projected
+            keeps = torch.is_grad_enabled()
+            hs = _GRULoop.apply(projected, h, own.recurrent_kernel, own.bias[1], keeps)
+            final.append([hs[-1].clone()])
+            outputs.append(hs.flip(0) if k else hs)
     return outputs, final
 
 
@@ -115,13 +121,18 @@ class _GRULoop(torch.autograd.Function):
     need no gradient, so these are computed for all steps at once, and what is left for
     the loop backwards is a product with them and one with `U`. The gradient of `U` is one
     product after the loop.
+
+    Where the gradient is to be differentiated again, it is that of the same loop in plain
+    operations.
     """
 
     @staticmethod
-    def forward(ctx: Any, projected: Any, first: Any, recurrent_kernel: Any, bias: Any) -> Any:
+    def forward(
+        ctx: Any, projected: Any, first: Any, recurrent_kernel: Any, bias: Any, keeps: bool
+    ) -> Any:
         length, batch, width = projected.shape
         units = width // 3
-        keeps = any(ctx.needs_input_grad)
+        keeps = keeps and any(ctx.needs_input_grad)
         hs = projected.new_empty(length + 1, batch, units)
         hs[0] = first
         slots = length if keeps else 1
@@ -137,13 +148,16 @@ class _GRULoop(torch.autograd.Function):
             z, r = gate[:, :units], gate[:, units:]
             torch.addcmul(x_candidates[t], r, product[:, 2 * units :], out=candidate).tanh_()
             torch.lerp(candidate, hs[t], z, out=hs[t + 1])
-        ctx.save_for_backward(hs, gates, candidates, products[..., 2 * units :], recurrent_kernel)
+        inputs = (projected, first, recurrent_kernel, bias)
+        ctx.save_for_backward(hs, gates, candidates, products[..., 2 * units :], *inputs)
         return hs[1:].clone() if keeps else hs[1:]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Any) -> Any:
-        hs, gates, candidates, products, recurrent_kernel = ctx.saved_tensors
+        hs, gates, candidates, products, *inputs = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable(inputs, gradient, ctx.needs_input_grad), None
+        recurrent_kernel = inputs[2]
         length, batch, units = gradient.shape
         transposed = recurrent_kernel.T.contiguous()
         into_products = gradient.new_empty(length, batch, 3, units)
@@ -151,7 +165,7 @@ class _GRULoop(torch.autograd.Function):
         current = gradient[-1]
         # In blocks of steps: few calls where a step is small, and where it is large the
         # factors are still in the cache when they are used.
-        block = max(1, _BLOCK // (batch * units))
+        block = max(1, _BLOCK // max(1, batch * units))
         for end in range(length, 0, -block):
             start = max(0, end - block)
             z, r = gates[start:end, :, :units], gates[start:end, :, units:]
@@ -179,4 +193,28 @@ class _GRULoop(torch.autograd.Function):
         into_bias = flat.sum(0)
         # The inputs reach the candidate past the reset gate.
         into_products[:, :, 2] = into_candidates
-        return into_products.view(length, batch, 3 * units), current, into_kernel, into_bias
+        into_projected = into_products.view(length, batch, 3 * units)
+        return into_projected, current, into_kernel, into_bias, None
+
+
+def _differentiable(inputs: Sequence[Any], gradient: Any, needed: Sequence[bool]) -> list[Any]:
+    """The gradients that are needed, with a graph of their own."""
+    projected, h, recurrent_kernel, bias = inputs
+    outputs = []
+    for x in projected:
+        x_gates, x_candidate = x.tensor_split([2 * h.shape[-1]], dim=-1)
+        h_gates, h_candidate = torch.addmm(bias, h, recurrent_kernel).tensor_split(
+            [2 * h.shape[-1]], dim=-1
+        )
+        z, r = torch.sigmoid(x_gates + h_gates).chunk(2, dim=-1)
+        h = torch.lerp(torch.tanh(x_candidate + r * h_candidate), h, z)
+        outputs.append(h)
+    sought = [k for k, tensor in enumerate(inputs) if needed[k]]
+    found = torch.autograd.grad(
+        torch.stack(outputs),
+        [inputs[k] for k in sought],
+        gradient,
+        create_graph=True,
+        allow_unused=True,
+    )
+    return [dict(zip(sought, found, strict=True)).get(k) for k in range(len(inputs))]
