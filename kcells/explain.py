@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 import keras
 from keras import ops, tree
@@ -76,6 +76,16 @@ class Explanations(tuple[Explanation, ...]):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "no recurrent layer of kcells in this model"
+
+
+@overload
+def explain(layer_or_model: RNN, inputs: Structure = None) -> Explanation: ...
+
+
+@overload
+def explain(
+    layer_or_model: keras.layers.Layer, inputs: Structure = None
+) -> Explanation | Explanations: ...
 
 
 def explain(

@@ -51,7 +51,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("kind", MASKS)
-def test_the_mask_that_arrives(kind, backend):
+def test_the_mask_that_arrives(kind):
     """Through a model, whose upstream layer makes the mask."""
     tokens = np.ones((2, 3), "int32") if MASKS[kind] is None else np.array(MASKS[kind])
     inputs = keras.Input((3,), dtype="int32")
@@ -59,22 +59,17 @@ def test_the_mask_that_arrives(kind, backend):
     model = keras.Model(inputs, kcells.build("gru", 3)(x))
     (explanation,) = kcells.explain(model, tokens)
     assert explanation.path == "fused"
-    about_mask = [r for r in explanation.reasons if r.condition.startswith("the mask is right")]
-    if explanation.kernel == "loop":
-        assert about_mask == []
-        return
-    (reason,) = about_mask
+    (reason,) = (r for r in explanation.reasons if r.condition.startswith("the mask is right"))
     assert reason.holds == (kind in ("none", "right-padded"))
     assert reason.detail.startswith(kind)
 
 
-def test_a_layer_and_its_inputs(rng, backend):
+def test_a_layer_and_its_inputs(rng):
     layer = kcells.build("lstm", 3)
     x = layers.Masking()(rng.normal(size=(2, 3, 4)) * np.array([[[0], [1], [1]], [[1], [1], [1]]]))
     explanation = kcells.explain(layer, x)
     assert explanation.path == "fused"
-    if explanation.kernel != "loop":
-        assert any(r.detail.startswith("left-padded") for r in explanation.reasons)
+    assert any(r.detail.startswith("left-padded") for r in explanation.reasons)
     assert not layer.built
 
 

@@ -249,10 +249,11 @@ def _machine(
                 f"compiled by XLA: {machine.xla}",
             ),
         ]
-    if kernel is not None and mask != "not known yet":
+    if mask != "not known yet":
         fits = mask in ("none", "right-padded")
-        remedy = "" if fits else "; the steps that count are moved to the front"
-        reasons.append(Reason("the mask is right-padded, no row fully masked", fits, mask + remedy))
+        remedy = "the steps that count are moved to the front" if kernel else "a loop takes any"
+        detail = mask if fits else f"{mask}; {remedy}"
+        reasons.append(Reason("the mask is right-padded, no row fully masked", fits, detail))
     return tuple(reasons)
 
 

@@ -24,7 +24,9 @@ __all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
 
 def device(tensor: Any = None) -> str:
     """See `base.Backend.device`: a tracer has no device, so the default one decides."""
-    return "gpu" if jax.default_backend() == "gpu" else "cpu"
+    chosen = jax.config.jax_default_device  # inside of keras.device(...), for one
+    platform = getattr(chosen, "platform", chosen) or jax.default_backend()
+    return "gpu" if platform in ("gpu", "cuda") else "cpu"
 
 
 def under_xla() -> bool:

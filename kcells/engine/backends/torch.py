@@ -25,7 +25,7 @@ def device(tensor: Any = None) -> str:
     if isinstance(tensor, torch.Tensor):
         # Others, such as Apple's, have no kernels that are known here.
         known = {"cuda": "gpu", "cpu": "cpu", "meta": "cpu"}
-        return known.get(tensor.device.type, tensor.device.type)
+        return known.get(tensor.device.type, str(tensor.device.type))
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
