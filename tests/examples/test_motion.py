@@ -102,7 +102,7 @@ def test_says_what_ran(run: Run, backend: str) -> None:
         assert f'"{cell["id"]}" ({cell["from"]})' in run.output
     assert run.summary["path"] == ["loop"]
     assert run.summary["backend"] == backend
-    for text in (f"backend {backend}", "path loop", "test accuracy", "Epoch 2/2"):
+    for text in (f"{backend} on ", "path loop", "test accuracy", "Epoch 2/2"):
         assert text in run.output
     for path in run.summary["files"].values():
         assert path in run.output
