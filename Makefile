@@ -65,6 +65,9 @@ test-oldest: setup
 
 benchmarks: setup
 	$(QUIET) $(BIN)/python benchmarks/startup.py
+	for backend in tensorflow jax torch; do \
+	  $(BIN)/python benchmarks/dispatch.py --backend $$backend || exit 1; \
+	done
 
 clean:
 	rm -rf .venv dist build plugins/*/build plugins/*/src/*.egg-info *.egg-info out
