@@ -198,10 +198,10 @@ def test_explain_knows_of_constants():
 def test_to_builtin_keeps_what_other_layers_have_learnt():
     values = layers.Normalization()
     values.adapt(X * 5 + 1)
-    numbers = layers.IntegerLookup(output_mode="one_hot")
+    numbers = layers.IntegerLookup()
     numbers.adapt(np.array([3, 5, 5, 9]))
     first, second = keras.Input((6, 3)), keras.Input((6,), dtype="int64")
-    both = layers.Concatenate()([values(first), numbers(second)])
+    both = layers.Concatenate()([values(first), layers.Embedding(10, 2)(numbers(second))])
     model = keras.Model([first, second], kcells.build("gru", 4)(both))
     tokens = np.array([[3, 5, 9, 1, 3, 3], [9, 9, 5, 5, 3, 2]])
     plain = kcells.to_builtin(model)
