@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 from keras import ops
 
 from kcells.cells.equivalence import BuiltinName, is_keras_cell
@@ -59,7 +60,7 @@ def run(
         states are wanted.
     """
     builtin = cell.builtin
-    inputs = ops.cast(inputs, cell.compute_dtype)
+    inputs = _as(inputs, cell.compute_dtype)
     if is_keras_cell(cell.cell):
         inputs = drop_inputs(cell.cell, inputs, training)
     weights, initial = _weights(cell), _initial(cell, states)
@@ -106,7 +107,7 @@ def run_both(
     """
     cells = (forward, backward)
     builtin = forward.builtin
-    inputs = ops.cast(inputs, forward.compute_dtype)
+    inputs = _as(inputs, forward.compute_dtype)
     weights = [_weights(cell) for cell in cells]
     initial = [_initial(c, s) for c, s in zip(cells, states, strict=True)]
     for cell, own, its_weights in zip(cells, initial, weights, strict=True):
@@ -147,14 +148,21 @@ def _of_direction(
 
 
 def _initial(cell: BoundCell, states: Structure) -> list[Tensor]:
-    return [ops.cast(state, cell.compute_dtype) for state in cell.in_builtin_order(states)]
+    return [_as(state, cell.compute_dtype) for state in cell.in_builtin_order(states)]
 
 
 def _weights(cell: BoundCell) -> Weights:
     declared = cell.equivalence.weights
     own = cell.cell
     found = (own.kernel, own.recurrent_kernel, own.bias) if declared is None else declared()
-    return Weights(*(ops.cast(ops.convert_to_tensor(w), cell.compute_dtype) for w in found))
+    dtype = cell.compute_dtype
+    return Weights(*(_as(ops.convert_to_tensor(weight), dtype) for weight in found))
+
+
+def _as(tensor: Tensor, dtype: str) -> Tensor:
+    # Each operation costs its call, and most tensors are what they should be.
+    is_right = keras.backend.standardize_dtype(tensor.dtype) == dtype
+    return tensor if is_right else ops.cast(tensor, dtype)
 
 
 def _check(cell: BoundCell, inputs: Tensor, states: list[Tensor], weights: Weights) -> None:
