@@ -10,6 +10,7 @@ __all__ = [
     "BasicLSTMCell",
     "CoupledLSTMCell",
     "LyingGRUCell",
+    "LyingLSTMCell",
     "PeepholeLSTMCell",
     "ResetFirstGRUCell",
 ]
@@ -53,9 +54,11 @@ class BasicLSTMCell(_Cell):
         h = ops.sigmoid(o) * ops.tanh(c)
         return h, [c, h]
 
+    _order = (0, 2, 1, 3)
+
     def equivalent(self):
         def weights():
-            kernel = _reordered(self.kernel, (0, 2, 1, 3))
+            kernel = _reordered(self.kernel, self._order)
             i, j, f, o = ops.split(ops.convert_to_tensor(self.bias), 4)
             bias = ops.concatenate([i, f + self.forget_bias, j, o])
             return kernel[: self.features], kernel[self.features :], bias
@@ -64,6 +67,13 @@ class BasicLSTMCell(_Cell):
 
     def get_config(self):
         return {**super().get_config(), "forget_bias": self.forget_bias}
+
+
+@keras.saving.register_keras_serializable(package="kcells-tests")
+class LyingLSTMCell(BasicLSTMCell):
+    """Says that its gates are in the order of Keras."""
+
+    _order = (0, 1, 2, 3)
 
 
 @keras.saving.register_keras_serializable(package="kcells-tests")

@@ -81,6 +81,14 @@ class Parity:
         ]
         return differences(*(side(leaves, cotangents) for side in self.sides))
 
+    def check(self, kind="none", tolerance=1e-10):
+        """Raises `AssertionError`, with place and size of the difference, if the law is broken."""
+        where, worst = self.worst(kind)
+        assert worst < tolerance, (
+            f"{self.fused.bound.name} is no {self.fused.bound.builtin}: under the mask"
+            f' "{kind}", {where} differs by {worst:.1e} of its largest entry'
+        )
+
     @property
     def _input_dtype(self):
         return "float64" if self.dtype == "float64" else "float32"
