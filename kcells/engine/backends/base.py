@@ -103,7 +103,7 @@ class Backend(Protocol):
         states: Sequence[Sequence[Any]],
         weights: Sequence[Weights],
     ) -> tuple[list[Any], list[list[Any]]]:
-        """Runs the kernel of `engine.plan.KERNELS` over all steps.
+        """Runs the kernel of `engine.kernels.KERNELS` over all steps.
 
         Args:
             builtin: `"lstm"` or `"gru"`.
