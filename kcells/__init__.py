@@ -10,9 +10,10 @@ Importing kcells imports Keras and no plugin.
 from kcells import errors
 from kcells._version import __version__
 from kcells.build import build, cell
-from kcells.cells.base import Cell, LinearRecurrence
+from kcells.cells.base import Cell
 from kcells.cells.dropout import VariationalDropout
 from kcells.cells.equivalence import Equivalence
+from kcells.cells.linear import LinearRecurrence
 from kcells.convert import to_builtin
 from kcells.explain import Explanation, Explanations, explain
 from kcells.layers.bidirectional import Bidirectional

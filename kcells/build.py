@@ -104,7 +104,12 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
         substitution(
             # The built-in does its own dropout.
             CellFacts(declared.builtin, tuple(declared.conditions), kernel_facts(made, declared)),
-            LayerFacts(dispatch, unroll=bool(for_layer.get("unroll", False))),
+            LayerFacts(
+                dispatch,
+                unroll=bool(for_layer.get("unroll", False)),
+                tbptt=for_layer.get("tbptt"),
+                checkpoint=for_layer.get("checkpoint", False),
+            ),
         )
     )
     if may_stand_in and declared.is_identity:

@@ -7,47 +7,26 @@ that breaks a law computes something else on the fast path than on the slow one.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
+from keras import tree
 
 from kcells.cells.equivalence import Equivalence
+from kcells.cells.linear import LinearRecurrence, multiply
 from kcells.cells.protocol import zero_states
 from kcells.errors import CellError
 from kcells.types import Structure, Tensor
 
-__all__ = ["Cell", "LinearRecurrence"]
-
-
-class LinearRecurrence(NamedTuple):
-    """The coefficients of `h_t = a_t * h_{t-1} + b_t` over a whole sequence.
-
-    Attributes:
-        a: a structure like the state; leaves broadcast to `(time, batch, ...)`.
-        b: a structure like the state; leaves are `(time, batch, ...)`.
-        read_out: maps the states `h` of all steps, `(time, batch, ...)`, to the outputs.
-
-    Examples:
-
-    >>> import kcells, numpy as np
-    >>> half = kcells.LinearRecurrence(a=0.5, b=np.ones((3, 1)), read_out=lambda h: 2 * h)
-    >>> h = 0.0
-    >>> for b in half.b:
-    ...     h = half.a * h + b
-    >>> float(half.read_out(h)[0])
-    3.5
-    """
-
-    a: Structure
-    b: Structure
-    read_out: Any
+__all__ = ["Cell"]
 
 
 class Cell(keras.layers.Layer):
     """Base class for cells that split their step into input side and state side.
 
-    A subclass sets `state_size` and either overrides `call`, or `step` and, if it can,
-    `project_inputs`.
+    A subclass sets `state_size` and overrides `call`; or `step` and, if it can,
+    `project_inputs`; or, where it is linear in its state, `linear_recurrence`, from which
+    the step follows.
 
     Hooks and their laws:
 
@@ -59,15 +38,18 @@ class Cell(keras.layers.Layer):
     - `equivalent()` names the built-in LSTM or GRU that computes the same in this
       configuration, or what stands in the way, as an `Equivalence`. Law: both have the
       same outputs, states and gradients, under any mask.
-    - `linear_recurrence(projected)` gives the coefficients of a cell that is linear in
-      its state; this release does not use them yet. Law: equals the loop over `step`.
+    - `linear_recurrence(projected)` gives the coefficients of a cell of the form
+      `h_t = a_t * h_{t-1} + b_t`, so that the engine may compute all steps at once. Law:
+      with a leading time axis it gives what it gives step by step, and where `step` is
+      overridden too, both compute the same. Where it depends on the configuration whether
+      a cell is linear, override `is_linear`.
 
     Shapes: inputs are a structure of `(batch, ...)`, states a structure of
     `(batch, *size)` as `state_size` says. Where `state_size` is an int, the states are a
     list of one.
 
     Raises:
-        CellError: at construction, if neither `call` nor `step` is overridden.
+        CellError: at construction, if none of the three is overridden.
 
     Examples:
 
@@ -96,15 +78,22 @@ class Cell(keras.layers.Layer):
         cls = type(self)
         if cls.call is Cell.call and not self.splits_step:
             raise CellError(
-                f"{cls.__name__} overrides neither call(inputs, states) nor"
-                " step(projected, states). One of them has to say what a step computes."
+                f"{cls.__name__} overrides none of call(inputs, states), step(projected,"
+                " states) and linear_recurrence(projected). One of them has to say what a step"
+                " computes."
             )
 
     @property
     def splits_step(self) -> bool:
         """Whether `call` is `step` after `project_inputs`, so that these may be used."""
         cls = type(self)
-        return cls.call is Cell.call and cls.step is not Cell.step
+        overridden = cls.step is not Cell.step or self.is_linear
+        return cls.call is Cell.call and overridden
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether `linear_recurrence` may be used."""
+        return type(self).linear_recurrence is not Cell.linear_recurrence
 
     def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
         """The part of a step that depends on the inputs alone; by default nothing."""
@@ -114,7 +103,9 @@ class Cell(keras.layers.Layer):
         self, projected: Structure, states: Structure, training: bool = False
     ) -> tuple[Structure, Structure]:
         """One step from projected inputs: `(outputs, new_states)`."""
-        raise NotImplementedError(f"{type(self).__name__} has no step of its own.")
+        a, b, read_out, product = self.linear_recurrence(projected)
+        states = tree.map_structure(lambda a, h, b: multiply(product, a, h) + b, a, states, b)
+        return read_out(states, projected), states
 
     def call(
         self, inputs: Structure, states: Structure, training: bool = False
@@ -126,9 +117,9 @@ class Cell(keras.layers.Layer):
         """The built-in layer that computes the same; None if no author has thought of one."""
         return None
 
-    def linear_recurrence(self, projected: Structure) -> LinearRecurrence | None:
-        """The coefficients, if the cell is linear in its state; None if it is not."""
-        return None
+    def linear_recurrence(self, projected: Structure) -> LinearRecurrence:
+        """The coefficients of a cell that is linear in its state."""
+        raise NotImplementedError(f"{type(self).__name__} is not linear in its state.")
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
         """Zeros in the structure of `state_size`, with the batch in front."""

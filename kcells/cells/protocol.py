@@ -17,6 +17,7 @@ import keras
 from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
+from kcells.cells.linear import LinearRecurrence
 from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
 from kcells.reasons import Reason
@@ -119,6 +120,22 @@ class BoundCell:
         own policy; so they are used only if there is nothing to switch.
         """
         return self._split is not None and self._shares_policy
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether `linear_recurrence` may be used."""
+        return self.hoists and bool(getattr(self.cell, "is_linear", False))
+
+    def linear_recurrence(self, projected: Structure) -> LinearRecurrence:
+        """The coefficients for what `project` gave; only if the cell `is_linear`."""
+        a, b, read_out, product = self.cell.linear_recurrence(projected)
+        what = f"linear_recurrence() of {self.name}"
+        return LinearRecurrence(
+            self.conform_states(a, f"a of {what}"),
+            self.conform_states(b, f"b of {what}"),
+            read_out,
+            product,
+        )
 
     @property
     def returns_first_state(self) -> bool:

@@ -25,7 +25,9 @@ from kcells.cells.protocol import BoundCell
 from kcells.cells.splits import drop_inputs
 from kcells.engine import backends
 from kcells.engine.backends.base import Weights
+from kcells.engine.masks import only_where
 from kcells.engine.options import LoopOptions
+from kcells.engine.rows import Rows
 from kcells.errors import StructureError, table
 from kcells.types import Structure, Tensor
 
@@ -69,17 +71,17 @@ def run(
         outputs, final = _kernel(builtin, weights, inputs, initial)
         last = outputs if options.return_sequences else outputs[-1]
         return last, cell.in_cell_order(final)
-    rows = _Rows(mask)
+    rows = Rows(mask)
     inputs = rows.to_the_front(inputs)
     if builtin == "lstm" and options.wants_states:
         inputs, weights = _freezing(builtin, inputs, weights, rows.is_padding)
     outputs, final = _kernel(builtin, weights, inputs, initial)
     h = rows.at_the_end(outputs)
-    final = [ops.where(rows.has_steps, h, initial[0]), *final[1:]]
+    final = [_or(rows, h, initial[0]), *final[1:]]
     if options.return_sequences:
         found = rows.back(outputs, options.zero_output_for_mask)
     else:
-        found = rows.last(h, options.zero_output_for_mask)
+        found = only_where(mask[-1] if options.zero_output_for_mask else rows.has_steps, h)
     return found, cell.in_cell_order(final)
 
 
@@ -112,7 +114,7 @@ def run_both(
     initial = [_initial(c, s) for c, s in zip(cells, states, strict=True)]
     for cell, own, its_weights in zip(cells, initial, weights, strict=True):
         _check(cell, inputs, own, its_weights)
-    rows = None if mask is None else _Rows(mask)
+    rows = None if mask is None else Rows(mask)
     if rows is not None:
         inputs = rows.to_the_front(inputs)
         padding = rows.is_padding
@@ -129,7 +131,7 @@ def run_both(
 
 
 def _of_direction(
-    rows: _Rows | None,
+    rows: Rows | None,
     outputs: Tensor,
     initial: list[Tensor],
     final: list[Tensor],
@@ -141,10 +143,16 @@ def _of_direction(
             return outputs[0 if from_the_end else -1], final
         return (ops.flip(outputs, axis=0) if from_the_end else outputs), final
     h = outputs[0] if from_the_end else rows.at_the_end(outputs)
-    final = [ops.where(rows.has_steps, h, initial[0]), *final[1:]]
+    final = [_or(rows, h, initial[0]), *final[1:]]
     if options.return_sequences:
         return rows.back(outputs, options.zero_output_for_mask, from_the_end), final
-    return rows.last(h, options.zero_output_for_mask, from_the_end), final
+    last = rows.mask[0 if from_the_end else -1]
+    return only_where(last if options.zero_output_for_mask else rows.has_steps, h), final
+
+
+def _or(rows: Rows, h: Tensor, initial: Tensor) -> Tensor:
+    """`h`, or what a row without steps starts from."""
+    return ops.where(ops.expand_dims(rows.has_steps, -1), h, initial)
 
 
 def _initial(cell: BoundCell, states: Structure) -> list[Tensor]:
@@ -219,56 +227,3 @@ def _freezing(
     row = [shut, opened, zeros, zeros] if builtin == "lstm" else [opened, zeros, zeros]
     kernel = ops.concatenate([kernel, ops.concatenate(row, axis=1)], axis=0)
     return ops.concatenate([inputs, flag], axis=-1), weights._replace(kernel=kernel)
-
-
-class _Rows:
-    """Where the steps that count go, and where they are found again.
-
-    Args:
-        mask: `(time, batch)` bool.
-    """
-
-    def __init__(self, mask: Tensor) -> None:
-        length = ops.shape(mask)[0]
-        time = ops.expand_dims(ops.arange(length, dtype="int32"), 1)
-        self.mask = mask
-        self.count = ops.sum(ops.cast(mask, "int32"), axis=0)
-        self.has_steps = ops.expand_dims(self.count > 0, -1)
-        self.is_padding = time >= self.count
-        self._order = ops.argsort(ops.where(mask, time, time + length), axis=0)
-
-    def to_the_front(self, inputs: Tensor) -> Tensor:
-        """`inputs` with the steps that count first, and zeros after them."""
-        # Zeros come first: the gradient of a NaN would be a NaN, even where nobody reads.
-        valid = ops.expand_dims(self.mask, -1)
-        return _at(ops.where(valid, inputs, ops.zeros_like(inputs)), self._order)
-
-    def at_the_end(self, outputs: Tensor) -> Tensor:
-        """What the last step that counts gave; of no meaning in a row without one."""
-        last = ops.maximum(self.count - 1, 0)
-        return _at(outputs, ops.expand_dims(last, 0))[0]
-
-    def last(self, h: Tensor, zero_output_for_mask: bool, from_the_end: bool = False) -> Tensor:
-        """The output of the step that is processed last."""
-        end = self.mask[0] if from_the_end else self.mask[-1]
-        counts = ops.expand_dims(end, -1) if zero_output_for_mask else self.has_steps
-        return ops.where(counts, h, ops.zeros_like(h))
-
-    def back(
-        self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False
-    ) -> Tensor:
-        """`outputs` at the steps that they belong to, in the order of processing."""
-        valid = ops.cast(self.mask, "int32")
-        until = ops.cumsum(valid, axis=0)
-        # At a masked step, the last valid step that was processed before it.
-        position = until - valid if from_the_end else until - 1
-        known = position < self.count if from_the_end else position >= 0
-        found = _at(outputs, ops.clip(position, 0, ops.maximum(self.count - 1, 0)))
-        counts = self.mask if zero_output_for_mask else known
-        found = ops.where(ops.expand_dims(counts, -1), found, ops.zeros_like(found))
-        return ops.flip(found, axis=0) if from_the_end else found
-
-
-def _at(sequence: Tensor, index: Tensor) -> Tensor:
-    """`sequence[index[t, b], b]` for every t and b."""
-    return ops.take_along_axis(sequence, ops.expand_dims(index, -1), axis=0)

@@ -9,9 +9,10 @@ from kcells.cells.equivalence import BuiltinName
 
 __all__ = ["KERNELS", "Kernel", "KernelName", "Machine", "kernel_for"]
 
-KernelName: TypeAlias = Literal["cudnn", "native", "loop", "unrolled"]
+KernelName: TypeAlias = Literal["cudnn", "native", "linear_scan", "loop", "unrolled"]
 """What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, a
-loop of the backend over single steps, or these steps written out."""
+scan over `h = a * h + b`, a loop of the backend over single steps, or these steps written
+out."""
 
 _FLOATS = ("float16", "float32", "float64")
 

@@ -13,7 +13,7 @@ from kcells.errors import StructureError
 from kcells.structure import conform, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["combine", "kind_of", "select"]
+__all__ = ["as_wide", "combine", "kind_of", "only_where", "select"]
 
 
 def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
@@ -101,9 +101,15 @@ def select(valid: Tensor, new: Structure, old: Structure) -> Structure:
     `valid` has the shape of the leading axes of every leaf.
     """
 
-    def choose(new_leaf: Tensor, old_leaf: Tensor) -> Tensor:
-        missing = len(new_leaf.shape) - len(valid.shape)
-        shape = (*ops.shape(valid), *([1] * missing))
-        return ops.where(ops.reshape(valid, shape), new_leaf, old_leaf)
+    return tree.map_structure(lambda n, o: ops.where(as_wide(valid, n), n, o), new, old)
 
-    return tree.map_structure(choose, new, old)
+
+def only_where(valid: Tensor, tensor: Tensor) -> Tensor:
+    """`tensor` where `valid`, which has the shape of its leading axes; else zero."""
+    return select(valid, tensor, ops.zeros_like(tensor))
+
+
+def as_wide(leading: Tensor, tensor: Tensor) -> Tensor:
+    """`leading` with axes of length one for those that only `tensor` has."""
+    missing = len(tensor.shape) - len(leading.shape)
+    return ops.reshape(leading, (*ops.shape(leading), *([1] * missing)))

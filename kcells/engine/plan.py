@@ -1,9 +1,11 @@
 """Which path a layer takes, and why: decided from data, before anything runs.
 
     may the built-in stand in?   the cell's equivalence, its arguments, the layer's options
-      no  -> loop, or unrolled
       yes -> fused, by the kernel that this backend has on this device for this dtype;
              where it has none, by the loop
+    is the cell linear in its state?
+      yes -> parallel
+      no  -> loop, or unrolled
 
 No mask stands in the way of a kernel: `fused.py` moves the steps that count to the front.
 """
@@ -52,6 +54,7 @@ class CellFacts:
         is_keras: whether the cell is Keras' own, whose dropout is known.
         splits_step: whether the step has an input side that may be computed for the
             whole sequence at once.
+        is_linear: whether all steps may be computed at once.
     """
 
     builtin: BuiltinName | None = None
@@ -59,6 +62,7 @@ class CellFacts:
     kernel: KernelFacts = dataclasses.field(default_factory=KernelFacts)
     is_keras: bool = True
     splits_step: bool = False
+    is_linear: bool = False
 
 
 def facts_of(cell: BoundCell) -> CellFacts:
@@ -70,6 +74,7 @@ def facts_of(cell: BoundCell) -> CellFacts:
         kernel_facts(cell.cell, declared),
         is_keras_cell(cell.cell),
         cell.hoists,
+        cell.is_linear,
     )
 
 
@@ -83,6 +88,8 @@ class LayerFacts:
         takes_constants: whether constants are passed to the cell.
         compile: the layer's policy for loops that are compiled by themselves.
         obstacle: what kept the loop from being compiled when it was last tried.
+        tbptt: after how many steps the gradient is cut, if it is.
+        checkpoint: whether the backward pass computes steps once more.
     """
 
     dispatch: str = "never"
@@ -90,6 +97,8 @@ class LayerFacts:
     takes_constants: bool = False
     compile: str = "auto"
     obstacle: str = ""
+    tbptt: int | None = None
+    checkpoint: bool | int = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,16 +160,53 @@ def choose(
     substitutable = substitution(cell, layer)
     fuses = may_fuse(substitutable)
     kernel = kernel_for(cell.builtin, machine) if fuses else None
-    hoisting = _hoisting(cell, layer, machine)
-    reasons = (*substitutable, *(_machine(cell, machine, kernel, mask) if fuses else ()))
-    path: Path = "fused" if fuses else "unrolled" if layer.unroll else "loop"
-    name: KernelName = kernel.name if kernel else "unrolled" if layer.unroll else "loop"
+    at_once = _at_once(cell, layer)
+    parallel = cell.is_linear and all(reason.holds for reason in at_once)
+    path: Path = (
+        "fused" if fuses else "parallel" if parallel else "unrolled" if layer.unroll else "loop"
+    )
+    loops: dict[Path, KernelName] = {"parallel": "linear_scan", "unrolled": "unrolled"}
+    hoisting = () if path == "parallel" else _hoisting(cell, layer, machine)
     compiling = _compiling(layer, machine)
+    reasons = (*substitutable, *(_machine(cell, machine, kernel, mask) if fuses else at_once))
     if kernel is None:
         reasons = (*reasons, *hoisting, *compiling)
-    hoists = kernel is None and all(reason.holds for reason in hoisting)
-    compiles = kernel is None and all(reason.holds for reason in compiling)
-    return Plan(path, name, kernel, hoists, compiles, machine, substitutable, reasons)
+    return Plan(
+        path,
+        kernel.name if kernel else loops.get(path, "loop"),
+        kernel,
+        hoists=kernel is None and all(reason.holds for reason in hoisting),
+        compiles=kernel is None and all(reason.holds for reason in compiling),
+        machine=machine,
+        required=substitutable,
+        reasons=reasons,
+    )
+
+
+def _at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+    """What has to hold so that all steps are computed at once."""
+    linear = Reason("the cell is linear in its state", cell.is_linear)
+    if cell.builtin is not None:
+        # An LSTM, a GRU or a SimpleRNN: nobody would ask.
+        return ()
+    if not linear.holds:
+        return (linear,)
+    return (
+        linear,
+        Reason("the loop is not to be written out", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason(
+            "the coefficients depend on the inputs alone",
+            not layer.takes_constants,
+            "the cell gets constants" if layer.takes_constants else "no constants",
+        ),
+        _whole_gradient(layer),
+    )
+
+
+def _whole_gradient(layer: LayerFacts) -> Reason:
+    return Reason(
+        "the gradient goes back through all steps", layer.tbptt is None, f"tbptt={layer.tbptt}"
+    )
 
 
 def may_fuse(reasons: Sequence[Reason]) -> bool:
@@ -216,6 +262,12 @@ def substitution(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
             "the cell gets no constants",
             not layer.takes_constants,
             "given" if layer.takes_constants else "none",
+        ),
+        _whole_gradient(layer),
+        Reason(
+            "the backward pass may keep all steps",
+            not layer.checkpoint,
+            f"checkpoint={layer.checkpoint}",
         ),
     ]
     return (asked, declared, *cell.conditions, *conditions)

@@ -5,7 +5,7 @@ All that a path has in common is here, written once:
     x = projected inputs, time first, reversed if go_backwards
     state, last = initial state, zeros
     for t in time:
-        output, new = step(x[t], state)
+        output, new = step(x[t], state)            # every k steps: a state without gradient
         if there is a mask:                       # False: this step does not count
             output = output where mask[t], else zeros or last
             new    = new    where mask[t], else state
@@ -17,6 +17,7 @@ A backend only turns the crank.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,14 +25,14 @@ import keras
 from keras import ops, tree
 
 from kcells.cells.protocol import BoundCell
-from kcells.engine import backends, fused
-from kcells.engine.backends.base import Compiling
+from kcells.engine import backends, fused, parallel
+from kcells.engine.backends.base import Settings
 from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.masks import select
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
 from kcells.structure import plain
-from kcells.types import Structure, Tensor
+from kcells.types import Step, Structure, Tensor
 
 __all__ = ["execute", "execute_both"]
 
@@ -47,7 +48,7 @@ def execute(
     training: bool = False,
     constants: Structure = None,
     fixed: Sequence[Tensor] = (),
-    note: Callable[[str], None] | None = None,
+    note: Callable[[str], None] = lambda obstacle: None,
 ) -> tuple[Structure, Structure]:
     """Runs `cell` over the sequences.
 
@@ -77,39 +78,32 @@ def execute(
     if options.go_backwards:
         inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
         mask = None if mask is None else ops.flip(mask, axis=0)
+    settings = Settings(plan.compiles, options.checkpoint, training, fixed, note)
     if plan.calls_kernel:
         result, states = fused.run(cell, inputs, states, mask, options, training)
-        return (_swap_batch_and_time(result) if options.return_sequences else result), states
-    if plan.hoists:
-        inputs = cell.project(inputs, training)
-
-    def cell_step(x: Structure, states: Structure) -> tuple[Structure, Structure]:
+    elif plan.path == "parallel":
+        found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
+        result = _like(found, outputs)
+    else:
+        step = _step_of(plan, cell, training, constants)
         if plan.hoists:
-            return cell.step(x, states, training)
-        if cell.hoists and constants is None:
-            return cell.step(cell.project(x, training), states, training)
-        return cell(x, states, training, constants)
+            inputs = cell.project(inputs, training)
+        reads_state = constants is None and cell.returns_first_state
+        loop = _Loop(step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
+        scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
+        result, states = loop.run(scan, inputs, _variables(cell), settings)
+    if options.return_sequences:
+        result = tree.map_structure(_swap_batch_and_time, result)
+    return result, states
 
-    loop = _Loop(
-        cell_step,
-        states,
-        _zeros(outputs, batch),
-        mask,
-        outputs,
-        options,
-        returns_first_state=constants is None and cell.returns_first_state,
-    )
-    scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
-    fixed = [*fixed, *tree.flatten(loop.zeros)]
-    carry, ys = scan(
-        loop.step,
-        loop.carry,
-        loop.xs(inputs),
-        emits=loop.emits,
-        variables=_variables(cell),
-        compiling=Compiling(fixed, training, note) if plan.compiles and note else None,
-    )
-    return loop.result(carry, ys)
+
+def _step_of(plan: Plan, cell: BoundCell, training: bool, constants: Structure) -> Step:
+    """One step of the cell: `(inputs, states) -> (outputs, new_states)`."""
+    if plan.hoists:
+        return lambda x, states: cell.step(x, states, training)
+    if cell.hoists and constants is None:
+        return lambda x, states: cell.step(cell.project(x, training), states, training)
+    return lambda x, states: cell(x, states, training, constants)
 
 
 def execute_both(
@@ -144,7 +138,7 @@ class _Loop:
 
     def __init__(
         self,
-        cell_step: Any,
+        cell_step: Step,
         states: Structure,
         zeros: Structure,
         mask: Tensor | None,
@@ -164,12 +158,34 @@ class _Loop:
         self.carry = {"states": states, "last": zeros if self._keeps_last else []}
         self.emits = outputs if options.return_sequences else []
 
-    def xs(self, inputs: Structure) -> Structure:
-        return {"inputs": inputs, "valid": [] if self._mask is None else self._mask}
+    def run(
+        self, scan: Any, inputs: Structure, variables: list[Any], settings: Settings
+    ) -> tuple[Structure, Structure]:
+        """The outputs, `(time, batch, ...)` or those of the last step, and the final states."""
+        cuts = [] if self._options.tbptt is None else _cuts(self._options.tbptt, inputs, self._mask)
+        carry, ys = scan(
+            self.step,
+            self.carry,
+            {"inputs": inputs, "valid": [] if self._mask is None else self._mask, "cut": cuts},
+            emits=self.emits,
+            variables=variables,
+            settings=dataclasses.replace(
+                settings, fixed=[*settings.fixed, *tree.flatten(self.zeros)]
+            ),
+        )
+        if self._options.return_sequences:
+            return ys, carry["states"]
+        if self._reads_state:
+            return _like(tree.flatten(carry["states"])[0], self._outputs), carry["states"]
+        return carry["last"], carry["states"]
 
     def step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
         states = carry["states"]
-        output, new_states = self._cell_step(x["inputs"], states)
+        seen = states
+        if self._options.tbptt is not None:
+            # What a masked step hands on keeps its gradient.
+            seen = select(x["cut"], tree.map_structure(ops.stop_gradient, states), states)
+        output, new_states = self._cell_step(x["inputs"], seen)
         output = _like(output, self._outputs)
         new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
         if self._mask is not None:
@@ -181,13 +197,17 @@ class _Loop:
             output if self._options.return_sequences else []
         )
 
-    def result(self, carry: Structure, ys: Structure) -> tuple[Structure, Structure]:
-        if self._reads_state:
-            first = tree.flatten(carry["states"])[0]
-            return _like(first, self._outputs), carry["states"]
-        if not self._options.return_sequences:
-            return carry["last"], carry["states"]
-        return tree.map_structure(_swap_batch_and_time, ys), carry["states"]
+
+def _cuts(steps: int, inputs: Structure, mask: Tensor | None) -> Tensor:
+    """Before which steps the gradient is cut: `(time,)`, or `(time, batch)` under a mask.
+
+    Only steps that count are counted, as if the others were not there.
+    """
+    if mask is None:
+        count = ops.arange(ops.shape(tree.flatten(inputs)[0])[0], dtype="int32")
+        return (count > 0) & (count % steps == 0)
+    count = ops.cumsum(ops.cast(mask, "int32"), axis=0) - 1
+    return mask & (count > 0) & (count % steps == 0)
 
 
 def _variables(cell: BoundCell) -> list[Any]:

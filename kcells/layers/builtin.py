@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from kcells.layers.dispatch import Dispatch
+from kcells.layers.dispatch import Dispatch, settings_of
 from kcells.layers.options import split_options
 from kcells.layers.rnn import RNN
 
@@ -48,9 +48,7 @@ class _Builtin(RNN):
     def get_config(self) -> dict[str, Any]:
         """The arguments of Keras' layer, and the policy if it is not the default."""
         # Past RNN, whose configuration holds a cell.
-        config = dict(super(RNN, self).get_config())
-        policies = {"dispatch": self.dispatch, "compile": self.compile}
-        return config | {name: value for name, value in policies.items() if value != "auto"}
+        return {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:

@@ -9,22 +9,34 @@ import keras
 
 from kcells.engine import backends
 from kcells.engine.kernels import Machine
-from kcells.engine.plan import CellFacts, LayerFacts, MaskKind, Plan, choose
+from kcells.engine.plan import LayerFacts, MaskKind, Plan, choose, facts_of
 from kcells.errors import ArgumentError, DispatchError, table
 from kcells.reasons import Reason
 from kcells.types import Tensor
 
 __all__ = [
+    "POLICIES",
     "Compile",
     "Dispatch",
     "cannot_dispatch",
+    "check_checkpoint",
     "check_compile",
     "check_dispatch",
+    "check_tbptt",
     "plan_for",
+    "settings_of",
 ]
 
 Dispatch: TypeAlias = Literal["auto", "never", "require"]
 Compile: TypeAlias = Literal["auto", "never"]
+
+POLICIES: dict[str, Any] = {
+    "dispatch": "never",
+    "compile": "auto",
+    "checkpoint": False,
+    "tbptt": None,
+}
+"""The arguments of `RNN` that say how it runs, with their defaults."""
 
 
 def check_dispatch(dispatch: Any) -> Dispatch:
@@ -40,6 +52,43 @@ def check_dispatch(dispatch: Any) -> Dispatch:
     return dispatch  # type: ignore[no-any-return]
 
 
+def check_tbptt(steps: Any) -> int | None:
+    """`steps`, if gradients can be cut after so many.
+
+    Raises:
+        ArgumentError: if they can't.
+    """
+    if steps is None or _is_count(steps):
+        return steps  # type: ignore[no-any-return]
+    raise ArgumentError(
+        f"tbptt must be a positive int, the number of steps that a gradient goes back, or"
+        f" None; received {steps!r}."
+    )
+
+
+def check_checkpoint(checkpoint: Any, unroll: bool) -> bool | int:
+    """`checkpoint`, if it says how long a block of steps is.
+
+    Raises:
+        ArgumentError: if it doesn't, or if the steps are written out.
+    """
+    if not isinstance(checkpoint, bool) and not _is_count(checkpoint):
+        raise ArgumentError(
+            f"checkpoint must be a bool or a positive int, the number of steps in a block;"
+            f" received {checkpoint!r}."
+        )
+    if checkpoint and unroll:
+        raise ArgumentError(
+            "checkpoint saves memory for long sequences, and unroll=True writes out short ones."
+            "\n  Leave one of them out."
+        )
+    return checkpoint  # type: ignore[no-any-return]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def check_compile(compile: Any) -> Compile:
     """`compile`, if it is a policy.
 
@@ -52,24 +101,38 @@ def check_compile(compile: Any) -> Compile:
 
 
 def plan_for(
-    cell: CellFacts,
-    dtype: str,
-    layer: LayerFacts,
+    layer: Any,
     inputs: Tensor = None,
     mask: MaskKind = "not known yet",
+    takes_constants: bool = False,
 ) -> Plan:
-    """The plan for a call on this machine.
+    """The plan for a call of a `kcells.RNN` on this machine.
 
     Args:
-        cell: the facts about the layer's cell.
-        dtype: its compute dtype.
-        layer: the layer's options.
+        layer: the layer.
         inputs: a tensor of the call, for its device; by default the backend's.
         mask: what mask the call has.
+        takes_constants: whether it has constants.
     """
     backend = backends.current()
+    dtype = layer.bound.compute_dtype
     machine = Machine(keras.backend.backend(), backend.device(inputs), dtype, backend.under_xla())
-    return choose(cell, layer, machine, mask)
+    facts = LayerFacts(
+        layer.dispatch,
+        layer.unroll,
+        takes_constants,
+        layer.compile,
+        layer.obstacle,
+        layer.tbptt,
+        layer.checkpoint,
+    )
+    return choose(facts_of(layer.bound), facts, machine, mask)
+
+
+def settings_of(layer: Any, **defaults: Any) -> dict[str, Any]:
+    """The policies of a layer that are not the default, for its configuration."""
+    given = {name: getattr(layer, name) for name in POLICIES}
+    return {k: value for k, value in given.items() if value != {**POLICIES, **defaults}[k]}
 
 
 def cannot_dispatch(cell: str, reasons: Sequence[Reason]) -> DispatchError:

@@ -18,7 +18,7 @@ from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
-from kcells.engine.plan import LayerFacts, MaskKind, Plan, facts_of
+from kcells.engine.plan import MaskKind, Plan
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
@@ -57,6 +57,9 @@ class RNN(keras.layers.RNN):
         dispatch: whether the kernels of a built-in may run the loop, if the cell declares
             an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
         compile: `"auto"`, or `"never"` to keep TensorFlow's loop from being compiled.
+        checkpoint: whether the backward pass finds only the state before each block of
+            steps and repeats the rest; how many steps, or True for the root of the length.
+        tbptt: after how many steps that count the gradient is cut, every time.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -104,6 +107,8 @@ class RNN(keras.layers.RNN):
         zero_output_for_mask: bool = False,
         dispatch: policies.Dispatch = "never",
         compile: policies.Compile = "auto",
+        checkpoint: bool | int = False,
+        tbptt: int | None = None,
         **kwargs: Any,
     ) -> None:
         cell = stacked(cell)
@@ -122,7 +127,9 @@ class RNN(keras.layers.RNN):
         self.zero_output_for_mask = zero_output_for_mask
         self.dispatch = policies.check_dispatch(dispatch)
         self.compile = policies.check_compile(compile)
-        self._obstacle = ""
+        self.checkpoint = policies.check_checkpoint(checkpoint, unroll)
+        self.tbptt = policies.check_tbptt(tbptt)
+        self.obstacle = ""  # What kept a loop from being compiled, for the next plan.
         self.supports_masking = True
         self._memory: Memory | None = None
         self._traces = Traces()
@@ -153,7 +160,7 @@ class RNN(keras.layers.RNN):
     @property
     def plan(self) -> Plan:
         """How this layer runs its loop on this machine, and why."""
-        return self.plan_for()
+        return policies.plan_for(self)
 
     def plan_for(
         self,
@@ -162,12 +169,7 @@ class RNN(keras.layers.RNN):
         takes_constants: bool = False,
     ) -> Plan:
         """How a call would run: `layers.dispatch.plan_for`."""
-        layer = LayerFacts(
-            self.dispatch, self.unroll, takes_constants, self.compile, self._obstacle
-        )
-        return policies.plan_for(
-            facts_of(self.bound), self.bound.compute_dtype, layer, inputs, mask
-        )
+        return policies.plan_for(self, inputs, mask, takes_constants)
 
     # -- Building
 
@@ -220,7 +222,7 @@ class RNN(keras.layers.RNN):
                 training,
                 constants,
                 masks,
-                functools.partial(setattr, self, "_obstacle"),
+                functools.partial(setattr, self, "obstacle"),
             )
         return self.finish(outputs, states)
 
@@ -361,7 +363,9 @@ class RNN(keras.layers.RNN):
             self.return_sequences,
             self.go_backwards,
             self.zero_output_for_mask,
-            wants_states=self.return_state or self.stateful,
+            self.return_state or self.stateful,
+            self.tbptt,
+            self.checkpoint,
         )
 
     @property
@@ -378,10 +382,7 @@ class RNN(keras.layers.RNN):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
-        if self.dispatch != "never":
-            config["dispatch"] = self.dispatch
-        if self.compile != "auto":
-            config["compile"] = self.compile
+        config |= policies.settings_of(self)
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

@@ -29,13 +29,13 @@ HOLES = np.array([[0, 1, 0, 1, 1], [1, 0, 1, 1, 0], [0] * 5, [1] * 5], bool)
 def loops(monkeypatch):
     """A list of the loops that were compiled."""
     made = []
-    run = tensorflow_loops.CompiledLoop.run
+    run = tensorflow_loops.OwnLoop.run
 
     def noted(self):
         made.append(self)
         return run(self)
 
-    monkeypatch.setattr(tensorflow_loops.CompiledLoop, "run", noted)
+    monkeypatch.setattr(tensorflow_loops.OwnLoop, "run", noted)
     return made
 
 
@@ -312,7 +312,7 @@ def test_a_gradient_for_a_tensor_that_a_step_reaches_for(rng, loops):
 
     assert abs(float(gradient(tf.constant(0.5)))) > 1e-3
     assert not loops
-    assert "reaches for a tensor" in layer._obstacle
+    assert "reaches for a tensor" in layer.obstacle
 
 
 def test_constants_keep_their_gradient(rng):

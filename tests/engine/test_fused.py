@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kcells.engine.fused import _Rows
+from kcells.engine.rows import Rows
 
 MASKS = st.tuples(st.integers(1, 6), st.integers(1, 4)).flatmap(
     lambda shape: arrays.arrays(bool, shape)
@@ -27,7 +27,7 @@ def sequence(mask):
 @given(MASKS)
 def test_steps_that_count_come_first_and_in_order(mask):
     x = sequence(mask)
-    packed = numpy(_Rows(keras.ops.convert_to_tensor(mask)).to_the_front(x))
+    packed = numpy(Rows(keras.ops.convert_to_tensor(mask)).to_the_front(x))
     for row in range(mask.shape[1]):
         kept = x[mask[:, row], row]
         np.testing.assert_array_equal(packed[: len(kept), row], kept)
@@ -39,7 +39,7 @@ def test_steps_that_count_come_first_and_in_order(mask):
 def test_outputs_are_found_again(mask, zero_output_for_mask, from_the_end):
     """A kernel that returns its inputs gives what the loop would make of them."""
     x = sequence(mask)
-    rows = _Rows(keras.ops.convert_to_tensor(mask))
+    rows = Rows(keras.ops.convert_to_tensor(mask))
     packed = rows.to_the_front(x)
     found = numpy(rows.back(packed, zero_output_for_mask, from_the_end))
     order = range(len(mask))[::-1] if from_the_end else range(len(mask))
@@ -49,7 +49,20 @@ def test_outputs_are_found_again(mask, zero_output_for_mask, from_the_end):
         output = np.where(valid, x[t], 0.0 if zero_output_for_mask else last)
         last = np.where(valid, x[t], last)
         np.testing.assert_array_equal(found[place], output)
-    h = packed[0] if from_the_end else rows.at_the_end(packed)
-    np.testing.assert_array_equal(
-        numpy(rows.last(h, zero_output_for_mask, from_the_end)), found[-1]
-    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_outputs_are_repeated_where_a_step_is_masked(mask):
+    x = sequence(mask)
+    rows = Rows(keras.ops.convert_to_tensor(mask))
+    found, last = numpy(rows.repeated(x)), numpy(rows.last(x))
+    expected = np.zeros_like(x[0])
+    for t, valid in enumerate(mask):
+        expected = np.where(valid[:, None], x[t], expected)
+        np.testing.assert_array_equal(found[t], expected)
+    has_steps = mask.any(axis=0)
+    np.testing.assert_array_equal(numpy(rows.has_steps), has_steps)
+    np.testing.assert_array_equal(last[has_steps], expected[has_steps])
+    at_the_end = numpy(rows.at_the_end(rows.to_the_front(x)))
+    np.testing.assert_array_equal(at_the_end[has_steps], expected[has_steps])

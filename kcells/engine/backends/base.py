@@ -6,13 +6,15 @@ Masks, carry-over, reversal and the choice of outputs are written once, above it
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
+from kcells.cells.linear import Product
 from kcells.types import Step, Structure
 
-__all__ = ["Backend", "Compiling", "SizeCheck", "Weights"]
+__all__ = ["DEFAULTS", "Backend", "Settings", "SizeCheck", "Weights"]
 
 
 class Weights(NamedTuple):
@@ -38,19 +40,31 @@ class SizeCheck(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Compiling:
-    """How to compile a loop by itself.
+class Settings:
+    """How to run a loop.
 
     Attributes:
+        compiles: whether to compile it by itself, where the backend has such a thing.
+        checkpoint: see `LoopOptions`.
+        training: whether a backward pass is to come.
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
-        training: whether a backward pass is to come.
-        note: is told what stands in the way, if anything does.
+        note: is told what stands in the way of `compiles` or `checkpoint`, if anything does.
     """
 
-    fixed: Sequence[Any]
-    training: bool
-    note: Callable[[str], None]
+    compiles: bool = False
+    checkpoint: bool | int = False
+    training: bool = False
+    fixed: Sequence[Any] = ()
+    note: Callable[[str], None] = lambda obstacle: None
+
+    def block(self, length: int) -> int:
+        """How many steps a block has that the backward pass computes once more."""
+        whole = math.isqrt(max(0, length - 1)) + 1
+        return whole if self.checkpoint is True else min(length, int(self.checkpoint))
+
+
+DEFAULTS = Settings()
 
 
 class Backend(Protocol):
@@ -64,7 +78,7 @@ class Backend(Protocol):
         *,
         emits: Structure,
         variables: Sequence[Any],
-        compiling: Compiling | None = None,
+        settings: Settings = DEFAULTS,
     ) -> tuple[Structure, Structure]:
         """Runs `step` over the leading axis of `xs`.
 
@@ -77,11 +91,26 @@ class Backend(Protocol):
                 list if `step` gives no `y`.
             variables: the variables that a step may read or update, such as weights and
                 seeds.
-            compiling: asks for a loop that is compiled by itself, where the backend
-                has such a thing; None forbids it.
+            settings: how to run it.
 
         Returns:
             The last carry, and the structure of all `y`, `(time, ...)`.
+        """
+        ...
+
+    def linear_scan(
+        self, a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS
+    ) -> Any:
+        """`h_t = a_t * h_{t-1} + b_t` for all steps, differentiable in all three.
+
+        Args:
+            a, b: `(time, batch, ...)`, float32 or float64; at least one step.
+            first: `h` before the first step, `(batch, ...)`.
+            product: what `*` means.
+            settings: how to run it.
+
+        Returns:
+            `h` after every step, `(time, batch, ...)`.
         """
         ...
 

@@ -7,19 +7,22 @@ updated values travel in the carry.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import keras
+from jax import lax
 from jax import numpy as jnp
 from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
-from kcells.engine.backends.base import Compiling, SizeCheck, Weights
+from kcells.cells.linear import Product
+from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.types import Step, Structure
 
-__all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
+__all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
 
 
 def device(tensor: Any = None) -> str:
@@ -81,7 +84,7 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
-    compiling: Compiling | None = None,
+    settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
     updated = [v for v in variables if not v.trainable]
@@ -103,12 +106,63 @@ def scan(
         return (new_values, tree.flatten(new_carry)), tree.flatten(y)
 
     first = ([_value(v) for v in updated], [jnp.asarray(leaf) for leaf in tree.flatten(carry)])
-    (values, flat_carry), ys = jax.lax.scan(body, first, tree.flatten(xs))
+    (values, flat_carry), ys = _scan(body, first, tree.flatten(xs), settings)
     # A frozen weight that no step has touched keeps its value: under mixed precision the
     # one in the carry has been rounded.
     for k in touched:
         updated[k].assign(values[k])
     return tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(emits, ys)
+
+
+def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
+    """`lax.scan`; with checkpoints in blocks of steps, and what is left over after them."""
+    if not settings.checkpoint:
+        return lax.scan(body, first, xs)
+    length = len(xs[0])
+    block = settings.block(length)
+    whole = length - length % block
+
+    # What the compiler might merge again is kept apart by the loop around it.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def of_a_block(state: Any, xs: Any) -> Any:
+        return lax.scan(body, state, xs)
+
+    blocks = [x[:whole].reshape(-1, block, *x.shape[1:]) for x in xs]
+    state, ys = lax.scan(of_a_block, first, blocks)
+    ys = [y.reshape(whole, *y.shape[2:]) for y in ys]
+    if whole < length:
+        state, rest = jax.checkpoint(lambda s, xs: lax.scan(body, s, xs))(
+            state, [x[whole:] for x in xs]
+        )
+        ys = [jnp.concatenate(both) for both in zip(ys, rest, strict=True)]
+    return state, ys
+
+
+def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:
+    """See `base.Backend.linear_scan`.
+
+    On a CPU a loop over this one operation is faster than the associative scan, whose work
+    is a few times as much; a GPU is fast only with many numbers at once.
+    """
+    if product == "complex":
+        a, b, first = (lax.complex(x[..., 0], x[..., 1]) for x in (a, b, first))
+    if device() == "gpu":
+        b = b.at[0].add(a[0] * first)
+        _, h = lax.associative_scan(_both_steps, (a, b))
+    else:
+        _, h = lax.scan(_one_step, first, (a, b))
+    return jnp.stack([h.real, h.imag], axis=-1) if product == "complex" else h
+
+
+def _one_step(h: Any, coefficients: Any) -> Any:
+    a, b = coefficients
+    h = a * h + b
+    return h, h
+
+
+def _both_steps(first: Any, second: Any) -> Any:
+    """The coefficients of two stretches of steps, one after the other."""
+    return first[0] * second[0], second[0] * first[1] + second[1]
 
 
 def _value(variable: Any) -> Any:

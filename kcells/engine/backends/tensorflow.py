@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
+from keras import ops
 
 from kcells.cells.equivalence import BuiltinName
-from kcells.engine.backends.base import Compiling, SizeCheck, Weights
-from kcells.engine.backends.tensorflow_loops import CompiledLoop, plain_scan
+from kcells.cells.linear import Product, multiply
+from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.tensorflow_loops import OwnLoop
+from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 
-__all__ = ["check_sizes", "device", "fused", "scan", "under_xla"]
+__all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
 
 
 def device(tensor: Any = None) -> str:
@@ -99,13 +104,50 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
-    compiling: Compiling | None = None,
+    settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
-    if compiling is not None and not tf.executing_eagerly() and not under_xla():
-        loop = CompiledLoop(step, carry, xs, emits, variables)
-        obstacle = loop.trace(compiling.fixed, keeps=compiling.training)
+    for xla in _own_ways(settings):
+        loop = OwnLoop(step, carry, xs, emits, variables, settings, xla)
+        obstacle = loop.trace()
         if obstacle is None:
             return loop.run()
-        compiling.note(obstacle)
+        settings.note(obstacle)
     return plain_scan(step, carry, xs, emits)
+
+
+def _own_ways(settings: Settings) -> list[bool]:
+    """Whether to compile a loop with its own backward pass: the ways to try, best first."""
+    if tf.executing_eagerly():
+        return []
+    compiled = [True] if settings.compiles and not under_xla() else []
+    return [*compiled, False] if settings.checkpoint else compiled
+
+
+def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:
+    """See `base.Backend.linear_scan`.
+
+    A loop over this one operation is the fastest on a CPU, if it is compiled. Where it is
+    not, few operations on many numbers are.
+    """
+    if under_xla() or (settings.compiles and not tf.executing_eagerly()):
+        # What checkpoints would save is no more than what goes in and out.
+        settings = dataclasses.replace(settings, checkpoint=False)
+        spec = keras.KerasTensor((None, *first.shape[1:]), dtype=first.dtype)
+
+        def one_step(h: Any, coefficients: Any) -> Any:
+            a, b = coefficients
+            h = multiply(product, a, h) + b
+            return h, h
+
+        _, h = scan(one_step, first, (a, b), emits=spec, variables=[], settings=settings)
+        return h
+
+    def both_steps(one: Any, two: Any) -> Any:
+        """The coefficients of two stretches of steps, one after the other."""
+        return multiply(product, one[0], two[0]), multiply(product, two[0], one[1]) + two[1]
+
+    # The first step has no coefficient for what was before it.
+    start = multiply(product, a[0], first)
+    b = tf.concat([(b[0] + start)[tf.newaxis], b[1:]], axis=0)
+    return ops.associative_scan(both_steps, (a, b))[1]

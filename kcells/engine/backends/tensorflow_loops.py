@@ -1,4 +1,4 @@
-"""The loops of TensorFlow: one for any graph, one that XLA compiles by itself."""
+"""A loop of TensorFlow with its own backward pass."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
+from kcells.engine.backends.base import Settings
+from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
 from kcells.types import Step, Structure
 
-__all__ = ["CompiledLoop", "plain_scan"]
+__all__ = ["OwnLoop"]
 
 
-class CompiledLoop:
-    """A loop that XLA compiles by itself, whatever is around it, with its own backward pass.
+class OwnLoop:
+    """A loop with its own backward pass, compiled by XLA or not, whatever is around it.
 
     A gradient cannot cross the border of a compiled function where a while loop left its
     tensor lists. So the forward loop writes down every state, as plain tensors, and the
     backward loop goes through them from the end: it repeats a step from the state before it,
     differentiates that one step, and adds up the gradients of the weights.
+
+    With checkpoints it writes down the state before each block of steps, and the backward
+    loop runs a block once more to have the others.
 
     Whatever a gradient may reach has to be an argument: states, inputs and weights are.
     `trace` finds out what else a step reaches for.
@@ -33,47 +38,63 @@ class CompiledLoop:
         xs: Structure,
         emits: Structure,
         variables: Sequence[Any],
+        settings: Settings,
+        xla: bool,
     ) -> None:
         self._step, self._carry, self._xs, self._emits = step, carry, xs, emits
+        self._settings, self._xla = settings, xla
         self._variables = [v for v in variables if v.trainable]
         self._others = [v for v in variables if not v.trainable]
         self._weights = [_value(v) for v in self._variables]
         self._constants = [_value(v) for v in self._others]
         self._touched = False
-        self._length = tf.shape(tree.flatten(xs)[0])[0]
-        self._flat_xs = _in_buckets(tree.flatten(xs))
+        flat_xs = tree.flatten(xs)
+        self._length = tf.shape(flat_xs[0])[0]
+        self._flat_xs = _in_buckets(flat_xs) if xla else flat_xs
         self._flat_carry = tree.flatten(carry)
 
-    def trace(self, fixed: Sequence[Any], keeps: bool) -> str | None:
+    def trace(self) -> str | None:
         """Traces both directions, and says what stands in the way; None if nothing does.
 
         All of it now: when a gradient is asked for, the masks of dropout are forgotten, and
         the scopes of Keras around the call are left.
-
-        Args:
-            fixed: tensors that a step may reach for, and that need no gradient.
-            keeps: whether to write down the states at once, since a backward pass is to come;
-                without, the loop first runs again.
         """
         arguments = (self._length, self._flat_xs, self._flat_carry, self._weights, self._constants)
-        program = self._with_states = _compiled(self._forward, *arguments)
+        program = self._with_states = self._traced(self._forward, *arguments)
+        obstacle = self._obstacle(program.traced)
+        if obstacle is not None:
+            return obstacle
+        ys, last, before = program.traced.structured_outputs
+        upstream = [leaf for leaf in (*ys, *last) if _is_float(leaf)]
+        self._backwards = self._traced(self._backward, *arguments, before, upstream)
+        # Without a backward pass to come nothing is written down; if one comes after all,
+        # the loop first runs again.
+        keeps = self._keeps = self._settings.training
+        self._at_once = program if keeps else self._traced(self._forward_only, *arguments)
+        return None
+
+    def _traced(self, function: Any, *arguments: Any) -> _Program:
+        """`function` for arguments like these, as a program of its own."""
+
+        def flat(*leaves: Any) -> Any:
+            return function(*tf.nest.pack_sequence_as(arguments, leaves))
+
+        specs = [_spec(leaf) for leaf in tf.nest.flatten(arguments)]
+        # None leaves it to what is around the program; False would forbid it.
+        made = tf.function(flat, jit_compile=True if self._xla else None, autograph=False)
+        return _Program(made.get_concrete_function(*specs))
+
+    def _obstacle(self, traced: Any) -> str | None:
         if self._touched:
             return "a step updates variables"
-        known = {id(tensor) for tensor in fixed}
-        for tensor in program.traced.captured_inputs:
+        known = {id(tensor) for tensor in self._settings.fixed}
+        for tensor in traced.captured_inputs:
             if tensor.dtype == tf.resource:
                 return "a step reads a variable that the cell does not list"
             if not hasattr(tensor, "numpy") and id(tensor) not in known and _is_float(tensor):
                 return "a step reaches for a tensor that is none of its arguments"
-        foreign = {op.type for op in _operations(program.traced.graph)} & _NEVER_COMPILED
-        if foreign:
-            return f"XLA has no {sorted(foreign)[0]}"
-        ys, last, before = program.traced.structured_outputs
-        upstream = [leaf for leaf in (*ys, *last) if _is_float(leaf)]
-        self._backwards = _compiled(self._backward, *arguments, before, upstream)
-        self._at_once = program if keeps else _compiled(self._forward_only, *arguments)
-        self._keeps = keeps
-        return None
+        foreign = {op.type for op in _operations(traced.graph)} & _NEVER_COMPILED
+        return f"XLA has no {sorted(foreign)[0]}" if foreign and self._xla else None
 
     def run(self) -> tuple[Structure, Structure]:
         """The last carry and all outputs, after `trace`."""
@@ -130,21 +151,32 @@ class CompiledLoop:
         self, length: Any, xs: Any, carry: Any, weights: Any, constants: Any, keeps: bool = True
     ) -> Any:
         slots = tf.shape(xs[0])[0]
-        sources = [_source(x, slots) for x in xs]
-        kept = [_sink_like(leaf, slots) for leaf in carry] if keeps else []
-        sinks = [_sink(spec, slots) for spec in tree.flatten(self._emits)]
+        block = self._block(slots)
+        sources = [source_of(x, slots) for x in xs]
+        places = (slots + block - 2) // block + 1
+        kept = [_sink_like(leaf, places) for leaf in carry] if keeps else []
+        sinks = [sink_of(spec, slots) for spec in tree.flatten(self._emits)]
 
         def body(t: Any, carry: Any, sinks: Any, kept: Any) -> Any:
             x = [source.read(t) for source in sources]
             y, new = self._one(carry, x, weights, constants)
             sinks = [sink.write(t, leaf) for sink, leaf in zip(sinks, y, strict=True)]
-            kept = [a.write(t, leaf) for a, leaf in zip(kept, carry, strict=False)]
+            # What is written last in a place is the state before the first step of a block.
+            place = (t + block - 1) // block
+            kept = [a.write(place, leaf) for a, leaf in zip(kept, carry, strict=False)]
             return t + 1, new, sinks, kept
 
         _, last, sinks, kept = _loop(
             lambda t, *_: t < length, body, tf.constant(0), carry, sinks, kept
         )
         return [sink.stack() for sink in sinks], list(last), [a.stack() for a in kept]
+
+    def _block(self, slots: Any) -> Any:
+        """How many steps a block has, from one state that is written down to the next."""
+        asked = self._settings.checkpoint
+        if asked is True:
+            return tf.cast(tf.math.ceil(tf.sqrt(tf.cast(slots, tf.float32))), tf.int32)
+        return tf.minimum(slots, int(asked)) if asked else tf.constant(1)
 
     def _backward(
         self,
@@ -157,14 +189,15 @@ class CompiledLoop:
         upstream: Any,
     ) -> Any:
         slots = tf.shape(xs[0])[0]
-        sources, states = ([_source(x, slots) for x in group] for group in (xs, before))
+        block = self._block(slots)
+        sources = [source_of(x, slots) for x in xs]
+        starts = [source_of(state, tf.shape(state)[0]) for state in before]
         count = sum(_is_float(spec) for spec in tree.flatten(self._emits))
-        of_outputs = [_source(g, slots) for g in upstream[:count]]
+        of_outputs = [source_of(g, slots) for g in upstream[:count]]
         into_xs = [_sink_like(x[0], slots) for x in xs if _is_float(x)]
 
-        def body(t: Any, of_carry: Any, of_weights: Any, into_xs: Any) -> Any:
+        def one_back(t: Any, state: Any, of_carry: Any, of_weights: Any, into_xs: Any) -> Any:
             x = [source.read(t) for source in sources]
-            state = [a.read(t) for a in states]
             sought = [[leaf for leaf in group if _is_float(leaf)] for group in (x, state, weights)]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(sought)
@@ -180,11 +213,51 @@ class CompiledLoop:
             of_weights = [a + b for a, b in zip(of_weights, found[2], strict=True)]
             return t - 1, found[1], of_weights, into_xs
 
+        def step_back(t: Any, *gradients: Any) -> Any:
+            return one_back(t, [a.read(t) for a in starts], *gradients)
+
+        def block_back(t: Any, *gradients: Any) -> Any:
+            first = t - t % block
+            states = self._states_of_block(first, t, block, starts, sources, weights, constants)
+            return _loop(
+                lambda t, *_: t >= first,
+                lambda t, *now: one_back(t, [a.read(t - first) for a in states], *now),
+                t,
+                *gradients,
+            )
+
         none_yet = [tf.zeros_like(weight) for weight in weights]
         _, of_carry, of_weights, into_xs = _loop(
-            lambda t, *_: t >= 0, body, length - 1, upstream[count:], none_yet, into_xs
+            lambda t, *_: t >= 0,
+            block_back if self._settings.checkpoint else step_back,
+            length - 1,
+            upstream[count:],
+            none_yet,
+            into_xs,
         )
         return [*(a.stack() for a in into_xs), *of_carry, *of_weights]
+
+    def _states_of_block(
+        self,
+        first: Any,
+        last: Any,
+        block: Any,
+        starts: Sequence[tf.TensorArray],
+        sources: Sequence[tf.TensorArray],
+        weights: Any,
+        constants: Any,
+    ) -> list[tf.TensorArray]:
+        """The states before the steps from `first` to `last`, computed once more."""
+        state = [a.read(first // block) for a in starts]
+        kept = [_sink_like(leaf, block) for leaf in state]
+
+        def body(t: Any, state: Any, kept: Any) -> Any:
+            kept = [a.write(t - first, leaf) for a, leaf in zip(kept, state, strict=True)]
+            x = [source.read(t) for source in sources]
+            return t + 1, self._one(state, x, weights, constants)[1], kept
+
+        _, state, kept = _loop(lambda t, *_: t < last, body, first, state, kept)
+        return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
 
 
 _NEVER_COMPILED = {"EagerPyFunc", "PyFunc", "PyFuncStateless", "PrintV2", "StringFormat"}
@@ -194,7 +267,7 @@ _NEVER_COMPILED = {"EagerPyFunc", "PyFunc", "PyFuncStateless", "PrintV2", "Strin
 def _loop(condition: Any, body: Any, *first: Any) -> Any:
     invariants = [
         [
-            tf.TensorShape(None) if isinstance(v, tf.TensorArray) else _any_batch(v.shape)
+            tf.TensorShape(None) if isinstance(v, tf.TensorArray) else any_batch(v.shape)
             for v in group
         ]
         if isinstance(group, (list, tuple))
@@ -204,26 +277,9 @@ def _loop(condition: Any, body: Any, *first: Any) -> Any:
     return tf.while_loop(condition, body, list(first), shape_invariants=invariants)
 
 
-def _invariant(leaf: Any) -> tf.TensorShape:
-    # A tensor array has no shape that could change.
-    is_array = isinstance(leaf, tf.TensorArray)
-    return tf.TensorShape(None) if is_array else _any_batch(leaf.shape)
-
-
 def _grouped(flat: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
     rest = iter(flat)
     return [[next(rest) for _ in group] for group in groups]
-
-
-def _compiled(function: Any, *arguments: Any) -> Any:
-    """`function` for arguments like these, as one program of XLA."""
-
-    def flat(*leaves: Any) -> Any:
-        return function(*tf.nest.pack_sequence_as(arguments, leaves))
-
-    specs = [_spec(leaf) for leaf in tf.nest.flatten(arguments)]
-    traced = tf.function(flat, jit_compile=True, autograph=False).get_concrete_function(*specs)
-    return _Program(traced)
 
 
 class _Program:
@@ -283,66 +339,3 @@ def _in_buckets(flat_xs: list[Any]) -> list[Any]:
 
 def _sink_like(leaf: Any, slots: Any) -> tf.TensorArray:
     return tf.TensorArray(leaf.dtype, size=slots, element_shape=leaf.shape)
-
-
-def plain_scan(
-    step: Step,
-    carry: Structure,
-    xs: Structure,
-    emits: Structure,
-) -> tuple[Structure, Structure]:
-    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`."""
-    flat_xs = tree.flatten(xs)
-    length = flat_xs[0].shape[0]
-    known = length is not None
-    if not known:
-        length = tf.shape(flat_xs[0])[0]
-    sources = [_source(x, length) for x in flat_xs]
-    sinks = tuple(_sink(spec, length) for spec in tree.flatten(emits))
-
-    def body(time: Any, flat_carry: Any, sinks: Any) -> Any:
-        x = tree.pack_sequence_as(xs, [source.read(time) for source in sources])
-        new_carry, y = step(tree.pack_sequence_as(carry, list(flat_carry)), x)
-        written = tuple(
-            sink.write(time, leaf) for sink, leaf in zip(sinks, tree.flatten(y), strict=True)
-        )
-        return time + 1, tuple(tree.flatten(new_carry)), written
-
-    flat_carry = tuple(tree.flatten(carry))
-    _, flat_carry, sinks = tf.while_loop(
-        lambda time, *_: time < length,
-        body,
-        (tf.constant(0), flat_carry, sinks),
-        shape_invariants=(
-            tf.TensorShape([]),
-            tuple(_any_batch(leaf.shape) for leaf in flat_carry),
-            tuple(tf.TensorShape(None) for _ in sinks),
-        ),
-        maximum_iterations=length,
-    )
-    ys = [
-        _stacked(sink, spec, length, known, flat_xs[0])
-        for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
-    ]
-    return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
-
-
-def _source(x: Any, length: Any) -> tf.TensorArray:
-    return tf.TensorArray(x.dtype, size=length, element_shape=x.shape[1:]).unstack(x)
-
-
-def _sink(spec: Any, length: Any) -> tf.TensorArray:
-    return tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape)
-
-
-def _any_batch(shape: tf.TensorShape) -> tf.TensorShape:
-    # Part of the carry may know its batch size where the rest does not.
-    return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
-
-
-def _stacked(sink: Any, spec: Any, length: Any, known: bool, x: Any) -> Any:
-    if known:
-        return sink.stack()
-    # A tensor array without an element cannot tell its batch size.
-    empty = (0, tf.shape(x)[1], *spec.shape[1:])
-    return tf.cond(length > 0, sink.stack, lambda: tf.zeros(empty, spec.dtype))

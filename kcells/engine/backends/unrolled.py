@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops, tree
 
-from kcells.engine.backends.base import Compiling
+from kcells.engine.backends.base import DEFAULTS, Settings
 from kcells.types import Step, Structure
 
 __all__ = ["scan"]
@@ -20,7 +20,7 @@ def scan(
     *,
     emits: Structure,
     variables: Sequence[Any],
-    compiling: Compiling | None = None,
+    settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
     columns = [ops.unstack(leaf, axis=0) for leaf in tree.flatten(xs)]

@@ -1,0 +1,77 @@
+"""The loop of TensorFlow for any graph, and the tensor arrays that loops are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from keras import tree
+
+from kcells.types import Step, Structure
+
+__all__ = ["any_batch", "plain_scan", "sink_of", "source_of"]
+
+
+def plain_scan(
+    step: Step,
+    carry: Structure,
+    xs: Structure,
+    emits: Structure,
+) -> tuple[Structure, Structure]:
+    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`."""
+    flat_xs = tree.flatten(xs)
+    length = flat_xs[0].shape[0]
+    known = length is not None
+    if not known:
+        length = tf.shape(flat_xs[0])[0]
+    sources = [source_of(x, length) for x in flat_xs]
+    sinks = tuple(sink_of(spec, length) for spec in tree.flatten(emits))
+
+    def body(time: Any, flat_carry: Any, sinks: Any) -> Any:
+        x = tree.pack_sequence_as(xs, [source.read(time) for source in sources])
+        new_carry, y = step(tree.pack_sequence_as(carry, list(flat_carry)), x)
+        written = tuple(
+            sink.write(time, leaf) for sink, leaf in zip(sinks, tree.flatten(y), strict=True)
+        )
+        return time + 1, tuple(tree.flatten(new_carry)), written
+
+    flat_carry = tuple(tree.flatten(carry))
+    _, flat_carry, sinks = tf.while_loop(
+        lambda time, *_: time < length,
+        body,
+        (tf.constant(0), flat_carry, sinks),
+        shape_invariants=(
+            tf.TensorShape([]),
+            tuple(any_batch(leaf.shape) for leaf in flat_carry),
+            tuple(tf.TensorShape(None) for _ in sinks),
+        ),
+        maximum_iterations=length,
+    )
+    ys = [
+        _stacked(sink, spec, length, known, flat_xs[0])
+        for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
+    ]
+    return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
+
+
+def source_of(x: Any, length: Any) -> tf.TensorArray:
+    """A tensor array that holds `x`, one entry a step."""
+    return tf.TensorArray(x.dtype, size=length, element_shape=x.shape[1:]).unstack(x)
+
+
+def sink_of(spec: Any, length: Any) -> tf.TensorArray:
+    """An empty tensor array for entries like `spec`."""
+    return tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape)
+
+
+def any_batch(shape: tf.TensorShape) -> tf.TensorShape:
+    """A shape with the batch left open: part of a carry may know it where the rest does not."""
+    return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
+
+
+def _stacked(sink: Any, spec: Any, length: Any, known: bool, x: Any) -> Any:
+    if known:
+        return sink.stack()
+    # A tensor array without an element cannot tell its batch size.
+    empty = (0, tf.shape(x)[1], *spec.shape[1:])
+    return tf.cond(length > 0, sink.stack, lambda: tf.zeros(empty, spec.dtype))

@@ -1,0 +1,85 @@
+"""PyTorch: `h_t = a_t * h_{t-1} + b_t` over all steps, in few calls, with its own gradient."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+
+__all__ = ["LinearScan"]
+
+
+class LinearScan(torch.autograd.Function):
+    """`h_t = a_t * h_{t-1} + b_t`, forwards or from the end.
+
+    Its gradient is the same recurrence in the other direction, so it is written with
+    itself, and may be differentiated any number of times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
+        h = _linear_steps(a, b, first, from_the_end)
+        ctx.save_for_backward(a, h, first)
+        ctx.from_the_end = from_the_end
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Any) -> Any:
+        a, h, first = ctx.saved_tensors
+        a = a.conj()
+        zeros = torch.zeros_like(a[:1])
+        if ctx.from_the_end:
+            before, after = torch.cat([h[1:], first[None]]), torch.cat([zeros, a[:-1]])
+            start = -1
+        else:
+            before, after = torch.cat([first[None], h[:-1]]), torch.cat([a[1:], zeros])
+            start = 0
+        into_b = LinearScan.apply(after, gradient, torch.zeros_like(first), not ctx.from_the_end)
+        return into_b * before.conj(), into_b, a[start] * into_b[start], None
+
+
+_MANY = 2**11
+"""How many numbers a step may have before memory, and not calls, takes the time."""
+
+
+def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
+    """All steps: one after the other where a step is large, else in blocks of steps.
+
+    With blocks as long as there are blocks, a few times the square root of the number of
+    steps is the number of calls: all blocks at once, as if each started from zero; then
+    from block to block; then what came from before each block is added.
+    """
+    length = len(a)
+    block = 1 if first.numel() > _MANY else math.isqrt(length)
+    if block < 2:
+        h = b.resolve_conj().clone()
+        _in_turn(a, h, first, from_the_end)
+        return h
+    missing = -length % block
+    fill = (missing, *a.shape[1:])
+    a = torch.cat([a, a.new_ones(fill)])
+    h = torch.cat([b, b.new_zeros(fill)])
+    count = len(a) // block
+    reach = a.resolve_conj().view(count, block, *a.shape[1:]).transpose(0, 1).contiguous()
+    h = h.resolve_conj().view(count, block, *h.shape[1:]).transpose(0, 1).contiguous()
+    order = range(block - 1, -1, -1) if from_the_end else range(block)
+    for last, here in itertools.pairwise(order):
+        h[here].addcmul_(reach[here], h[last])
+        reach[here].mul_(reach[last])
+    ends = h[order[-1]].clone()
+    _in_turn(reach[order[-1]], ends, first, from_the_end)
+    starts = (
+        torch.cat([ends[1:], first[None]]) if from_the_end else torch.cat([first[None], ends[:-1]])
+    )
+    h.addcmul_(reach, starts)
+    return h.transpose(0, 1).reshape(count * block, *first.shape)[:length]
+
+
+def _in_turn(a: Any, h: Any, first: Any, from_the_end: bool) -> None:
+    """The recurrence in place: `h` holds `b` before."""
+    rows = list(zip(a.unbind(0), h.unbind(0), strict=True))
+    for coefficient, row in reversed(rows) if from_the_end else rows:
+        row.addcmul_(coefficient, first)
+        first = row

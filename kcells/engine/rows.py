@@ -1,0 +1,79 @@
+"""Where the steps that a mask lets count are, in every row of a batch.
+
+Everything here has the time first and is in the order of processing.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+from kcells.engine.masks import as_wide, only_where
+from kcells.types import Tensor
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """The steps that count.
+
+    Args:
+        mask: `(time, batch)` bool.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        length = ops.shape(mask)[0]
+        time = ops.expand_dims(ops.arange(length, dtype="int32"), 1)
+        self.mask = mask
+        self.count = ops.sum(ops.cast(mask, "int32"), axis=0)
+        self.has_steps = self.count > 0
+        self.is_padding = time >= self.count
+        self._order = ops.argsort(ops.where(mask, time, time + length), axis=0)
+
+    def to_the_front(self, inputs: Tensor) -> Tensor:
+        """`inputs` with the steps that count first, and zeros after them."""
+        # Zeros come first: the gradient of a NaN would be a NaN, even where nobody reads.
+        return _at(only_where(self.mask, inputs), self._order)
+
+    def at_the_end(self, outputs: Tensor) -> Tensor:
+        """What the last step that counts gave, of steps that were moved to the front.
+
+        Of no meaning in a row without one.
+        """
+        return _at(outputs, self._last)[0]
+
+    def last(self, outputs: Tensor) -> Tensor:
+        """What the last step that counts gave, of steps that are where they were.
+
+        Of no meaning in a row without one.
+        """
+        return _at(outputs, ops.take_along_axis(self._order, self._last, axis=0))[0]
+
+    def back(
+        self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False
+    ) -> Tensor:
+        """Outputs of steps that were moved to the front, at the steps that they belong to.
+
+        At a masked step that of the last valid step that was processed before it, or zero.
+        """
+        valid = ops.cast(self.mask, "int32")
+        until = ops.cumsum(valid, axis=0)
+        position = until - valid if from_the_end else until - 1
+        known = position < self.count if from_the_end else position >= 0
+        found = _at(outputs, ops.clip(position, 0, ops.maximum(self.count - 1, 0)))
+        found = only_where(self.mask if zero_output_for_mask else known, found)
+        return ops.flip(found, axis=0) if from_the_end else found
+
+    def repeated(self, outputs: Tensor) -> Tensor:
+        """`outputs`, where a masked step has that of the last valid step before it, or zero."""
+        until = ops.cumsum(ops.cast(self.mask, "int32"), axis=0)
+        source = ops.take_along_axis(self._order, ops.maximum(until - 1, 0), axis=0)
+        return only_where(until > 0, _at(outputs, source))
+
+    @property
+    def _last(self) -> Tensor:
+        return ops.expand_dims(ops.maximum(self.count - 1, 0), 0)
+
+
+def _at(sequence: Tensor, index: Tensor) -> Tensor:
+    """`sequence[index[t, b], b]` for every t and b."""
+    return ops.take_along_axis(sequence, as_wide(index, sequence), axis=0)
