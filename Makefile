@@ -26,7 +26,7 @@ setup: .venv/.installed
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
 	$(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/python tools/requirements.py tensorflow jax torch examples test docs > .venv/requirements.txt
+	$(BIN)/python tools/requirements.py tensorflow jax torch examples bench test docs > .venv/requirements.txt
 	$(BIN)/pip install --quiet --requirement .venv/requirements.txt
 	touch $@
 
@@ -63,10 +63,17 @@ test-oldest: setup
 	test -d .venv/oldest || $(BIN)/pip install --quiet --no-deps --target .venv/oldest keras==$(OLDEST_KERAS)
 	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not newest_keras" tests plugins
 
+# All cells at their usual sizes; `make benchmarks CELLS_OPTIONS="--sweep --memory"` for more, and to resume.
+# Without --again, rows that benchmarks/results/ holds already stay as they are.
+CELLS_OPTIONS ?= --rounds 9 --again
+
 benchmarks: setup
 	$(QUIET) $(BIN)/python benchmarks/startup.py
-	for backend in tensorflow jax torch; do \
+	for backend in $(BACKENDS); do \
 	  $(BIN)/python benchmarks/dispatch.py --backend $$backend || exit 1; \
+	  $(BIN)/python benchmarks/cells.py --backend $$backend $(CELLS_OPTIONS) \
+	    --json benchmarks/results/cells-$$backend.json \
+	    --picture benchmarks/results/cells-$$backend.png || exit 1; \
 	done
 
 clean:

@@ -20,9 +20,7 @@ import datetime
 import json
 import os
 import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,17 +77,19 @@ def measure(
     sizes: tuple[tuple[int, ...], ...], rounds: int, loop: bool
 ) -> Iterator[dict[str, Any]]:
     """One row of figures a cell, size and workload."""
+    from kcells.bench.timing import compare
+
     for name in ("lstm", "gru"):
         for size in sizes:
             for workload, (ours, theirs) in pairs(name, size, loop):
-                mine, other, ratio = paired(ours, theirs, rounds)
+                times = compare({"ours": ours, "other": theirs}, rounds)
                 yield {
                     "cell": name,
                     "size": "x".join(map(str, size)),
                     "workload": workload,
-                    "ours_ms": mine * 1e3,
-                    "other_ms": other * 1e3,
-                    "ratio": ratio,
+                    "ours_ms": times.median("ours") * 1e3,
+                    "other_ms": times.median("other") * 1e3,
+                    "ratio": times.ratio("ours", "other").median,
                 }
 
 
@@ -157,32 +157,6 @@ def _done(result: Any) -> Any:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
     return result
-
-
-def paired(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> tuple[float, ...]:
-    """Medians of both times, in seconds, and of the ratios of the rounds."""
-    repeats = [_repeats(side) for side in (ours, theirs)]
-    times: list[list[float]] = [[], []]
-    for turn in range(rounds):
-        order = (0, 1) if turn % 2 == 0 else (1, 0)
-        for side in order:
-            times[side].append(_seconds((ours, theirs)[side], repeats[side]))
-    ratios = [a / b for a, b in zip(*times, strict=True)]
-    return statistics.median(times[0]), statistics.median(times[1]), statistics.median(ratios)
-
-
-def _repeats(function: Callable[[], Any]) -> int:
-    """How often to run `function` so that it takes at least 50 ms; warms it up too."""
-    function()
-    function()
-    return max(1, int(0.05 / max(_seconds(function, 1), 1e-6)))
-
-
-def _seconds(function: Callable[[], Any], repeats: int) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    return (time.perf_counter() - start) / repeats
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ ORDER = [
     {"layers"},
     {"build"},
     {"saving", "explain", "convert"},
-    {"cli", "testing"},
+    {"bench", "testing"},
+    {"cli"},
     {"__init__", "__main__"},
 ]
 RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}
@@ -150,8 +151,21 @@ def test_no_plugin_is_imported(path):
 def test_a_backend_is_imported_in_its_own_module_alone(path):
     found = {top(name) for name in imports(path)} & {*BACKENDS, "jaxlib", "flax", "tf_keras"}
     # tensorflow.py, and tensorflow_loops.py beside it.
-    own = {path.stem.partition("_")[0]} if relative(path.parent) == "engine/backends" else set()
+    folders = {"engine/backends", "bench/backends"}
+    own = {path.stem.partition("_")[0]} if relative(path.parent) in folders else set()
+    # Keras 2 is what one cell is measured against.
+    own |= {"tf_keras"} if relative(path) == "bench/backends/tensorflow_keras_2.py" else set()
     assert found <= own
+
+
+@each_file
+def test_what_draws_and_prints_is_imported_where_it_is_needed(path):
+    """`import kcells` asks for neither; matplotlib need not even be installed."""
+    found = {top(name) for name in imports(path)} & {"click", "rich", "matplotlib"}
+    if unit(module_name(path)) not in {"bench", "cli"}:
+        assert not found
+    outermost = [n for n in source(path).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert not [n for n in outermost if "matplotlib" in ast.unparse(n)]
 
 
 def test_each_backend_has_its_module():
@@ -229,6 +243,7 @@ def test_importing_kcells_brings_no_plugin_and_no_other_backend(tmp_path):
     )
     added = json.loads(shown.splitlines()[-1])
     assert "kcells.layers.rnn" in added
+    assert not {"kcells.bench", "kcells.cli", "click", "matplotlib"} & set(added)
     assert plugin.imports == 0
     assert not [name for name in added if name.startswith(("kcells_", plugin.module))]
     others = set(BACKENDS) - {keras.backend.backend()}

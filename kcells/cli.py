@@ -1,0 +1,100 @@
+"""The command `kcells`.
+
+    kcells bench mlstm ln_gru --size 8x200x32x64
+
+Importing this module imports Keras, and with it one backend; a command that is asked for
+another one starts itself again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import keras
+
+from kcells._version import __version__
+from kcells.bench.campaign import Plan, tasks
+from kcells.bench.command import bench_and_report
+from kcells.bench.sizes import DEFAULT_SIZES, Size
+from kcells.bench.store import Results, ResultsError
+from kcells.errors import KCellsError
+
+__all__ = ["main"]
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def _parsed(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Size, ...]:
+    try:
+        return tuple(map(Size.parse, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+class _UserError(click.ClickException):
+    """What the user can mend; the message says how."""
+
+    exit_code = 2
+
+
+@click.group()
+@click.version_option(__version__, prog_name="kcells")
+def main() -> None:
+    """Recurrent cells for Keras 3."""
+
+
+@main.command()
+@click.argument("cells", nargs=-1, required=True, metavar="ID...")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Left out: Keras' own setting.")
+@click.option(
+    "--size",
+    "sizes",
+    metavar="BxTxFxU",
+    multiple=True,
+    callback=_parsed,
+    help="Batch, time steps, features, units; repeat it for several sizes."
+    f"  [default: {' and '.join(map(str, DEFAULT_SIZES))}]",
+)
+@click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG.")
+def bench(
+    cells: tuple[str, ...],
+    backend: str | None,
+    sizes: tuple[Size, ...],
+    rounds: int,
+    json_path: Path | None,
+    picture: Path | None,
+) -> None:
+    """Times cells against stock Keras, and against the products that they consist of.
+
+    Rows that the file of --json holds already are kept, and not measured again.
+    """
+    if backend is not None and backend != keras.backend.backend():
+        sys.exit(_start_again(backend))
+    plan = Plan(cells=cells, sizes=sizes or None, rounds=rounds)
+    try:
+        tasks(plan)
+        results = Results(json_path)
+    except (KCellsError, ResultsError) as error:
+        raise _UserError(str(error)) from error
+    bench_and_report(plan, results, picture)
+
+
+def _start_again(backend: str) -> int:
+    """Runs the same command in a process of another backend."""
+    context = click.get_current_context()
+    command = [sys.executable, "-m", "kcells", "bench", *context.params["cells"]]
+    for option, value in (
+        *(("--size", size) for size in context.params["sizes"]),
+        ("--rounds", context.params["rounds"]),
+        ("--json", context.params["json_path"]),
+        ("--picture", context.params["picture"]),
+    ):
+        command += [] if value is None else [option, str(value)]
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
