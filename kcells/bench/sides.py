@@ -123,7 +123,11 @@ SIDES: Mapping[str, Side] = {
             with_layer(lambda case, **o: RNN(case.cell(), checkpoint=True, **o)),
             default=False,
         ),
-        Side("loop", with_layer(lambda case, **o: RNN(case.cell(), **o)), default=False),
+        Side(
+            "loop",
+            with_layer(lambda case, **o: RNN(case.cell(), parallel="never", **o)),
+            default=False,
+        ),
     )
 }
 

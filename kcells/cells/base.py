@@ -104,8 +104,10 @@ class Cell(keras.layers.Layer):
     ) -> tuple[Structure, Structure]:
         """One step from projected inputs: `(outputs, new_states)`."""
         a, b, read_out, product = self.linear_recurrence(projected)
-        states = tree.map_structure(lambda a, h, b: multiply(product, a, h) + b, a, states, b)
-        return read_out(states, projected), states
+        flat = map(tree.flatten, (a, states, b))
+        new = [multiply(product, a, h) + b for a, h, b in zip(*flat, strict=True)]
+        new_states = tree.pack_sequence_as(b, new)
+        return read_out(new_states, projected), new_states
 
     def call(
         self, inputs: Structure, states: Structure, training: bool = False

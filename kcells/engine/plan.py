@@ -90,6 +90,7 @@ class LayerFacts:
         obstacle: what kept the loop from being compiled when it was last tried.
         tbptt: after how many steps the gradient is cut, if it is.
         checkpoint: whether the backward pass computes steps once more.
+        parallel: the layer's policy for computing all steps at once.
     """
 
     dispatch: str = "never"
@@ -99,6 +100,7 @@ class LayerFacts:
     obstacle: str = ""
     tbptt: int | None = None
     checkpoint: bool | int = False
+    parallel: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +195,11 @@ def _at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
         return (linear,)
     return (
         linear,
+        Reason(
+            "all steps may be computed at once",
+            layer.parallel != "never",
+            f"parallel={layer.parallel!r}",
+        ),
         Reason("the loop is not to be written out", not layer.unroll, f"unroll={layer.unroll}"),
         Reason(
             "the coefficients depend on the inputs alone",

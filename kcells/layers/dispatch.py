@@ -16,11 +16,11 @@ from kcells.types import Tensor
 
 __all__ = [
     "POLICIES",
-    "Compile",
+    "Choice",
     "Dispatch",
     "cannot_dispatch",
     "check_checkpoint",
-    "check_compile",
+    "check_choice",
     "check_dispatch",
     "check_tbptt",
     "plan_for",
@@ -28,11 +28,12 @@ __all__ = [
 ]
 
 Dispatch: TypeAlias = Literal["auto", "never", "require"]
-Compile: TypeAlias = Literal["auto", "never"]
+Choice: TypeAlias = Literal["auto", "never"]
 
 POLICIES: dict[str, Any] = {
     "dispatch": "never",
     "compile": "auto",
+    "parallel": "auto",
     "checkpoint": False,
     "tbptt": None,
 }
@@ -89,15 +90,15 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def check_compile(compile: Any) -> Compile:
-    """`compile`, if it is a policy.
+def check_choice(name: str, choice: Any) -> Choice:
+    """`choice`, if it is one for the policy `name`.
 
     Raises:
         ArgumentError: if it is none.
     """
-    if compile not in get_args(Compile):
-        raise ArgumentError(f'compile must be "auto" or "never"; received {compile!r}.')
-    return compile  # type: ignore[no-any-return]
+    if choice not in get_args(Choice):
+        raise ArgumentError(f'{name} must be "auto" or "never"; received {choice!r}.')
+    return choice  # type: ignore[no-any-return]
 
 
 def plan_for(
@@ -125,6 +126,7 @@ def plan_for(
         layer.obstacle,
         layer.tbptt,
         layer.checkpoint,
+        layer.parallel,
     )
     return choose(facts_of(layer.bound), facts, machine, mask)
 

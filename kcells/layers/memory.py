@@ -14,6 +14,7 @@ from keras import ops, tree
 
 from kcells.cells.protocol import BoundCell
 from kcells.errors import ConfigurationError
+from kcells.layers.checks import check_states
 from kcells.layers.dtypes import cast_floats
 from kcells.types import Structure, Tensor
 
@@ -69,6 +70,17 @@ class Memory:
     def read(self) -> Structure:
         """A copy of the values: PyTorch assigns in place, and the gradient needs the old."""
         return tree.map_structure(lambda v: ops.copy(ops.convert_to_tensor(v)), self.states)
+
+    def reset(self, cell: BoundCell, states: Structure, who: str) -> None:
+        """Stores `states`, or the cell's own initial state if they are None.
+
+        Raises:
+            StructureError: if they do not fit.
+        """
+        if states is None:
+            self.write(cell.initial_state(self.batch_size))
+        else:
+            self.write(check_states(cell, states, self.batch_size, "states", who))
 
     def write(self, states: Structure) -> None:
         """Stores `states`, which must be in the structure of the memory."""

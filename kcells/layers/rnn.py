@@ -23,7 +23,7 @@ from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
 from kcells.layers.calls import Call, note_call
-from kcells.layers.checks import CallChecks, check_sizes_at_run_time, check_states
+from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.memory import Memory, first_states
 from kcells.layers.specs import final_state_specs, output_specs
@@ -57,6 +57,7 @@ class RNN(keras.layers.RNN):
         dispatch: whether the kernels of a built-in may run the loop, if the cell declares
             an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
         compile: `"auto"`, or `"never"` to keep TensorFlow's loop from being compiled.
+        parallel: `"auto"`, or `"never"` to run step by step what is linear in its state.
         checkpoint: whether the backward pass finds only the state before each block of
             steps and repeats the rest; how many steps, or True for the root of the length.
         tbptt: after how many steps that count the gradient is cut, every time.
@@ -106,7 +107,8 @@ class RNN(keras.layers.RNN):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         dispatch: policies.Dispatch = "never",
-        compile: policies.Compile = "auto",
+        compile: policies.Choice = "auto",
+        parallel: policies.Choice = "auto",
         checkpoint: bool | int = False,
         tbptt: int | None = None,
         **kwargs: Any,
@@ -126,7 +128,8 @@ class RNN(keras.layers.RNN):
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
         self.dispatch = policies.check_dispatch(dispatch)
-        self.compile = policies.check_compile(compile)
+        self.compile = policies.check_choice("compile", compile)
+        self.parallel = policies.check_choice("parallel", parallel)
         self.checkpoint = policies.check_checkpoint(checkpoint, unroll)
         self.tbptt = policies.check_tbptt(tbptt)
         self.obstacle = ""  # What kept a loop from being compiled, for the next plan.
@@ -331,11 +334,7 @@ class RNN(keras.layers.RNN):
                     "  Pass stateful=True, and call or build the layer first."
                 )
             return
-        batch = self._memory.batch_size
-        if states is None:
-            self._memory.write(self.bound.initial_state(batch))
-        else:
-            self._memory.write(check_states(self.bound, states, batch, "states", self._who))
+        self._memory.reset(self.bound, states, self._who)
 
     def reset_states(self, states: Structure = None) -> None:
         """Another name of `reset_state`, as in Keras."""

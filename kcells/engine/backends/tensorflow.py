@@ -120,7 +120,11 @@ def _own_ways(settings: Settings) -> list[bool]:
     """Whether to compile a loop with its own backward pass: the ways to try, best first."""
     if tf.executing_eagerly():
         return []
-    compiled = [True] if settings.compiles and not under_xla() else []
+    if under_xla():
+        # It is compiled with the rest. The backward pass is faster than the one that
+        # TensorFlow would derive, which keeps every number of every step.
+        return [False]
+    compiled = [True] if settings.compiles else []
     return [*compiled, False] if settings.checkpoint else compiled
 
 
