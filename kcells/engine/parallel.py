@@ -72,7 +72,7 @@ def _coefficients(
     is_double = keras.backend.standardize_dtype(first.dtype) == "float64"
     dtype = "float64" if is_double else "float32"
     shape = (*lead, *first.shape[1:])
-    a, b = (ops.broadcast_to(ops.cast(x, dtype), shape) for x in (a, b))
+    a, b = (ops.broadcast_to(ops.convert_to_tensor(x, dtype), shape) for x in (a, b))
     if mask is None:
         return a, b
     return select(mask, a, _one(a, product)), only_where(mask, b)

@@ -20,6 +20,7 @@ from keras import ops, tree
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
@@ -117,6 +118,10 @@ def scan(
 def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
     """`lax.scan`; with checkpoints in blocks of steps, and what is left over after them."""
     if not settings.checkpoint:
+        numbers = sum(leaf.size for leaf in first[1])
+        if device() == "cpu" and numbers >= THRESHOLDS.jax_repeats_steps:
+            # Faster than to keep, and read back, every number of every step.
+            body = jax.checkpoint(body, prevent_cse=False)
         return lax.scan(body, first, xs)
     length = len(xs[0])
     block = settings.block(length)

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from kcells.engine.thresholds import THRESHOLDS
+
 __all__ = ["LinearScan"]
 
 
@@ -40,10 +42,6 @@ class LinearScan(torch.autograd.Function):
         return into_b * before.conj(), into_b, a[start] * into_b[start], None
 
 
-_MANY = 2**11
-"""How many numbers a step may have before memory, and not calls, takes the time."""
-
-
 def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
     """All steps: one after the other where a step is large, else in blocks of steps.
 
@@ -52,7 +50,9 @@ def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
     from block to block; then what came from before each block is added.
     """
     length = len(a)
-    block = 1 if first.numel() > _MANY else math.isqrt(length)
+    block = (
+        1 if first.numel() > THRESHOLDS.torch_blocks and not first.is_cuda else math.isqrt(length)
+    )
     if block < 2:
         h = b.resolve_conj().clone()
         _in_turn(a, h, first, from_the_end)

@@ -1,0 +1,29 @@
+"""Where one way of running a loop becomes faster than another: measured, not derived.
+
+`benchmarks/thresholds.py` measures both sides of every entry. A machine of another make has
+other values; each only costs or saves time, and never changes a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["THRESHOLDS", "Thresholds"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Sizes of a step, in numbers of the state over the whole batch.
+
+    Attributes:
+        jax_repeats_steps: from here on, the backward pass of a loop on a CPU computes every
+            step once more: that is faster than reading back all that a step has computed.
+        torch_blocks: up to here, a linear recurrence on a CPU runs in blocks of steps: the
+            calls take the time, and not the memory.
+    """
+
+    jax_repeats_steps: int = 2**13
+    torch_blocks: int = 2**10
+
+
+THRESHOLDS = Thresholds()
