@@ -2,6 +2,7 @@
 
 import doctest
 import pathlib
+import re
 import runpy
 
 import pytest
@@ -14,6 +15,14 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 def test_examples(page):
     failures, _ = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failures == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks(page):
+    text = page.read_text(encoding="utf-8")
+    for code in re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S):
+        if ">>> " not in code:
+            exec(compile(code, page.name, "exec"), {"__name__": "docs"})  # noqa: S102
 
 
 def test_the_page_with_examples_has_some():

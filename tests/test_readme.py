@@ -27,13 +27,15 @@ def test_every_block_runs(tmp_path, monkeypatch):
 def test_the_table_of_cells_is_what_is_installed():
     table = re.findall(r"^\| (`[^|]+) \| [^|]+ \| (\S+) \|$", README.read_text(), flags=re.M)
     named = {(id_, source) for ids, source in table for id_ in re.findall(r"`(\w+)`", ids)}
-    ours = {"kcells", "kcells-plugin-nested", "kcells-plugin-mlstm", "kcells-plugin-layernorm"}
+    ours = {"kcells", *(folder.name for folder in (README.parent / "plugins").iterdir())}
     installed = {(i.id, i.distribution) for i in kcells.list_cells() if i.distribution in ours}
     assert named == installed
 
 
 @pytest.mark.parametrize(
-    "name", ["CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/dispatch.md"]
+    "name",
+    ["CONTRIBUTING.md", "CHANGELOG.md"]
+    + [f"docs/{page}.md" for page in ("architecture", "dispatch", "speed")],
 )
 def test_what_the_readme_links_to_is_there(name):
     assert (README.parent / name).exists()

@@ -122,6 +122,11 @@ class BoundCell:
         return self._split is not None and self._shares_policy
 
     @property
+    def members(self) -> tuple[BoundCell, ...]:
+        """The cells of a stack, if each sees nothing but what the one below it gives."""
+        return getattr(self.cell, "members", ()) if self._shares_policy else ()
+
+    @property
     def is_linear(self) -> bool:
         """Whether `linear_recurrence` may be used."""
         return self.hoists and bool(getattr(self.cell, "is_linear", False))
@@ -279,7 +284,7 @@ class BoundCell:
 
     def initial_entry(self, batch_size: Tensor | None) -> Structure:
         """The initial state, as an entry."""
-        return self._as_entry(self.initial_state(1 if batch_size is None else batch_size))
+        return self.as_entry(self.initial_state(1 if batch_size is None else batch_size))
 
     def step_entry(
         self,
@@ -308,9 +313,10 @@ class BoundCell:
             outputs, new_states = self.step(inputs, states, training)
         else:
             outputs, new_states = self(inputs, states, training, constants)
-        return outputs, self._as_entry(new_states)
+        return outputs, self.as_entry(new_states)
 
-    def _as_entry(self, states: Structure) -> Structure:
+    def as_entry(self, states: Structure) -> Structure:
+        """States as this cell's entry in the state of the cell around it."""
         return states[0] if self.single_state else states
 
     def _result(self, result: Any) -> tuple[Structure, Structure]:

@@ -55,6 +55,7 @@ class CellFacts:
         splits_step: whether the step has an input side that may be computed for the
             whole sequence at once.
         is_linear: whether all steps may be computed at once.
+        members: the facts about the cells of a stack, the lowest first.
     """
 
     builtin: BuiltinName | None = None
@@ -63,6 +64,7 @@ class CellFacts:
     is_keras: bool = True
     splits_step: bool = False
     is_linear: bool = False
+    members: tuple[CellFacts, ...] = ()
 
 
 def facts_of(cell: BoundCell) -> CellFacts:
@@ -75,6 +77,7 @@ def facts_of(cell: BoundCell) -> CellFacts:
         is_keras_cell(cell.cell),
         cell.hoists,
         cell.is_linear,
+        tuple(map(facts_of, cell.members)),
     )
 
 
@@ -116,6 +119,8 @@ class Plan:
         machine: what it was chosen for.
         required: the conditions under which a built-in may stand in.
         reasons: every condition that was looked at.
+        members: the plans for the cells of a stack that run one after the other, each over
+            the whole sequence; empty where the cell runs as a whole.
     """
 
     path: Path
@@ -126,6 +131,7 @@ class Plan:
     machine: Machine
     required: tuple[Reason, ...]
     reasons: tuple[Reason, ...]
+    members: tuple[Plan, ...] = ()
 
     @property
     def calls_kernel(self) -> bool:
@@ -140,7 +146,8 @@ class Plan:
     @property
     def under_xla(self) -> bool:
         """Whether the call may be part of a graph that XLA compiles."""
-        return self.fused is None or self.fused.under_xla
+        own = self.fused is None or self.fused.under_xla
+        return own and all(member.under_xla for member in self.members)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -159,6 +166,9 @@ def choose(
     >>> unrolled.path, [r.condition for r in unrolled.reasons if not r.holds][0]
     ('unrolled', 'the loop is not unrolled')
     """
+    members = tuple(choose(member, layer, machine, mask) for member in cell.members)
+    if any(member.path in ("fused", "parallel") for member in members):
+        return _one_after_the_other(members, machine)
     substitutable = substitution(cell, layer)
     fuses = may_fuse(substitutable)
     kernel = kernel_for(cell.builtin, machine) if fuses else None
@@ -182,6 +192,35 @@ def choose(
         machine=machine,
         required=substitutable,
         reasons=reasons,
+    )
+
+
+def _one_after_the_other(members: tuple[Plan, ...], machine: Machine) -> Plan:
+    """The plan for a stack whose cells run one after the other, over the whole sequence."""
+
+    def of_all(name: str) -> tuple[Reason, ...]:
+        return tuple(
+            dataclasses.replace(reason, condition=f"cell {k}: {reason.condition}")
+            for k, member in enumerate(members)
+            for reason in getattr(member, name)
+        )
+
+    paths, kernels = ({getattr(m, name) for m in members} for name in ("path", "kernel"))
+    because = Reason(
+        "the cells run one after the other",
+        True,
+        ", ".join(f"cell {k}: {member.path}" for k, member in enumerate(members)),
+    )
+    return Plan(
+        members[0].path if len(paths) == 1 else "loop",
+        members[0].kernel if len(kernels) == 1 else "loop",
+        fused=None,
+        hoists=False,
+        compiles=False,
+        machine=machine,
+        required=of_all("required"),
+        reasons=(because, *of_all("reasons")),
+        members=members,
     )
 
 

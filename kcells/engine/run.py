@@ -58,7 +58,8 @@ def execute(
         inputs: a structure of `(batch, time, ...)`.
         states: the initial state, in the structure of `cell.sizes`.
         mask: `(batch, time)` bool, or None.
-        outputs: specs of the outputs of one step; not needed where a kernel runs.
+        outputs: specs of the outputs of one step, for a plan with members a list with those
+            of each; not needed where a kernel runs.
         options: the layer's options.
         training: passed on to the cell.
         constants: passed on to the cell.
@@ -70,31 +71,72 @@ def execute(
         states.
     """
     first = tree.flatten(inputs)[0]
-    batch = ops.shape(first)[0]
     if first.shape[1] == 0:
-        return _nothing(_zeros(outputs, batch), options), states
+        specs = _of_the_last(plan, outputs)
+        return _nothing(_zeros(specs, ops.shape(first)[0]), options), states
     inputs = tree.map_structure(_swap_batch_and_time, inputs)
     mask = None if mask is None else _swap_batch_and_time(mask)
     if options.go_backwards:
         inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
         mask = None if mask is None else ops.flip(mask, axis=0)
-    settings = Settings(plan.compiles, options.checkpoint, training, fixed, note)
-    if plan.calls_kernel:
-        result, states = fused.run(cell, inputs, states, mask, options, training)
-    elif plan.path == "parallel":
-        found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
-        result = _like(found, outputs)
-    else:
-        step = _step_of(plan, cell, training, constants)
-        if plan.hoists:
-            inputs = cell.project(inputs, training)
-        reads_state = constants is None and cell.returns_first_state
-        loop = _Loop(step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
-        scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
-        result, states = loop.run(scan, inputs, _variables(cell), settings)
+    settings = Settings(False, options.checkpoint, training, fixed, note)
+    found, states = _run(plan, cell, inputs, states, mask, outputs, options, settings, constants)
     if options.return_sequences:
-        result = tree.map_structure(_swap_batch_and_time, result)
-    return result, states
+        found = tree.map_structure(_swap_batch_and_time, found)
+    return found, states
+
+
+def _run(
+    plan: Plan,
+    cell: BoundCell,
+    inputs: Structure,
+    states: Structure,
+    mask: Tensor | None,
+    outputs: Structure,
+    options: LoopOptions,
+    settings: Settings,
+    constants: Structure = None,
+) -> tuple[Structure, Structure]:
+    """`execute` with the time first, in the order of processing."""
+    training = settings.training
+    settings = dataclasses.replace(settings, compiles=plan.compiles)
+    if plan.members:
+        return _one_after_the_other(plan, cell, inputs, states, mask, outputs, options, settings)
+    if plan.calls_kernel:
+        return fused.run(cell, inputs, states, mask, options, training)
+    if plan.path == "parallel":
+        found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
+        return _like(found, outputs), states
+    step = _step_of(plan, cell, training, constants)
+    batch = ops.shape(tree.flatten(inputs)[0])[1]
+    if plan.hoists:
+        inputs = cell.project(inputs, training)
+    reads_state = constants is None and cell.returns_first_state
+    loop = _Loop(step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
+    scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
+    return loop.run(scan, inputs, _variables(cell), settings)
+
+
+def _one_after_the_other(
+    plan: Plan,
+    cell: BoundCell,
+    inputs: Structure,
+    states: Structure,
+    mask: Tensor | None,
+    outputs: Sequence[Structure],
+    options: LoopOptions,
+    settings: Settings,
+) -> tuple[Structure, Structure]:
+    """The cells of a stack, each over the whole sequence."""
+    new_states = []
+    whole = dataclasses.replace(options, return_sequences=True, zero_output_for_mask=False)
+    wanted = [*[whole] * (len(plan.members) - 1), options]
+    parts = zip(plan.members, cell.members, states, outputs, wanted, strict=True)
+    for own, member, entry, specs, its_options in parts:
+        start = member.conform_states(entry, "states")
+        inputs, end = _run(own, member, inputs, start, mask, specs, its_options, settings)
+        new_states.append(member.as_entry(end))
+    return inputs, cell.conform_states(new_states, f"the new states of {cell.name}")
 
 
 def _step_of(plan: Plan, cell: BoundCell, training: bool, constants: Structure) -> Step:
@@ -226,6 +268,11 @@ def _zeros(specs: Structure, batch: Tensor) -> Structure:
     return tree.map_structure(
         lambda spec: ops.zeros((batch, *spec.shape[1:]), dtype=spec.dtype), specs
     )
+
+
+def _of_the_last(plan: Plan, outputs: Structure) -> Structure:
+    """Specs of what the uppermost cell of a stack gives; of any other cell its own."""
+    return _of_the_last(plan.members[-1], outputs[-1]) if plan.members else outputs
 
 
 def _nothing(zeros: Structure, options: LoopOptions) -> Structure:

@@ -212,7 +212,7 @@ class RNN(keras.layers.RNN):
         training = bool(training)
         call = self.begin(sequences, initial_state, mask, training, constants)
         # Before the masks of dropout are drawn: a trace forgets them.
-        step_outputs = self._step_outputs(call, constants)
+        step_outputs = self._traces.for_plan(call.plan, self.bound, call.sequences, constants)
         with sequence_masks(self.cell, call.batch, training) as masks:
             outputs, states = execute(
                 call.plan,
@@ -250,12 +250,6 @@ class RNN(keras.layers.RNN):
         call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
         note_call(call)
         return call
-
-    def _step_outputs(self, call: Call, constants: Structure) -> Structure:
-        """Specs of the outputs of one step; None where nobody asks for them."""
-        if call.plan.calls_kernel and tree.flatten(call.sequences)[0].shape[1] != 0:
-            return None
-        return self._traces.outputs(self.bound, call.sequences, constants)
 
     def finish(self, outputs: Structure, states: Structure) -> Structure:
         """The second half of `call`: remembers the states, and says what it was asked for."""

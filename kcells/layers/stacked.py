@@ -71,6 +71,11 @@ class StackedCells(keras.layers.StackedRNNCells):
         return getattr(self.cells[-1], "output_size", None)
 
     @property
+    def members(self) -> tuple[BoundCell, ...]:
+        """The cells, where nothing else is done than to hand outputs from one to the next."""
+        return self._bounds if type(self).call is StackedCells.call else ()
+
+    @property
     def splits_step(self) -> bool:
         """Whether the first cell's input side can be computed ahead."""
         return type(self).call is StackedCells.call and self._bounds[0].hoists

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import tree
 
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
+from kcells.engine.plan import Plan
 from kcells.structure import leaves_with_paths, map_leaves, plain
 from kcells.types import Structure
 
@@ -27,14 +29,33 @@ class Traces:
         self._known: dict[Any, Structure] = {}
         self.latest: Structure = None
 
+    def for_plan(
+        self, plan: Plan, cell: BoundCell, sequences: Structure, constants: Structure
+    ) -> Structure:
+        """What `execute` wants to know of the outputs of one step, for this plan."""
+        if plan.calls_kernel and tree.flatten(sequences)[0].shape[1] != 0:
+            return None
+        if not plan.members:
+            return self.outputs(cell, sequences, constants)
+        found = []
+        for own, member in zip(plan.members, cell.members, strict=True):
+            # Of each, since the one above needs to know what it gets.
+            outputs = self.outputs(member, sequences, None)
+            found.append(self.for_plan(own, member, sequences, None) if own.members else outputs)
+            sequences = map_leaves(_with_time, outputs)
+        return found
+
     def outputs(self, cell: BoundCell, sequences: Structure, constants: Structure) -> Structure:
         """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
         step = one_step(map_leaves(_spec, sequences))
         specs = None if constants is None else map_leaves(_spec, plain(constants))
         leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(specs, "c")]
-        key = tuple(
-            (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
-            for path, leaf in leaves
+        key = (
+            id(cell),
+            tuple(
+                (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
+                for path, leaf in leaves
+            ),
         )
         if key not in self._known:
             outputs, _ = infer_step(cell, step, specs)
@@ -53,6 +74,10 @@ def one_step(sequences: Structure) -> Structure:
 
 def _of_any_batch(spec: Any, path: str) -> keras.KerasTensor:
     return keras.KerasTensor((None, *spec.shape[1:]), dtype=spec.dtype)
+
+
+def _with_time(spec: Any, path: str) -> keras.KerasTensor:
+    return keras.KerasTensor((None, None, *spec.shape[1:]), dtype=spec.dtype)
 
 
 def _spec(leaf: Any, path: str) -> keras.KerasTensor:
