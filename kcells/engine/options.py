@@ -17,9 +17,6 @@ class LoopOptions:
         zero_output_for_mask: whether a masked step gives zeros, or the last output.
         wants_states: whether anybody will look at the final states.
         tbptt: after how many steps that count the gradient is cut; None: never.
-        checkpoint: whether the backward pass computes blocks of steps once more instead of
-            keeping them; an int says how many steps a block has, True stands for the square
-            root of their number.
     """
 
     return_sequences: bool = False
@@ -27,4 +24,3 @@ class LoopOptions:
     zero_output_for_mask: bool = False
     wants_states: bool = True
     tbptt: int | None = None
-    checkpoint: bool | int = False

@@ -18,7 +18,7 @@ A backend only turns the crank.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -45,10 +45,8 @@ def execute(
     mask: Tensor | None,
     outputs: Structure,
     options: LoopOptions,
-    training: bool = False,
+    settings: Settings,
     constants: Structure = None,
-    fixed: Sequence[Tensor] = (),
-    note: Callable[[str], None] = lambda obstacle: None,
 ) -> tuple[Structure, Structure]:
     """Runs `cell` over the sequences.
 
@@ -61,10 +59,8 @@ def execute(
         outputs: specs of the outputs of one step, for a plan with members a list with those
             of each; not needed where a kernel runs.
         options: the layer's options.
-        training: passed on to the cell.
+        settings: how to run a loop; the plan says whether it is compiled.
         constants: passed on to the cell.
-        fixed: tensors without a gradient that a step reaches for, the masks of dropout.
-        note: is told what keeps a loop from being compiled by itself.
 
     Returns:
         The outputs, `(batch, time, ...)` or those of the last step, and the final
@@ -79,7 +75,6 @@ def execute(
     if options.go_backwards:
         inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
         mask = None if mask is None else ops.flip(mask, axis=0)
-    settings = Settings(False, options.checkpoint, training, fixed, note)
     found, states = _run(plan, cell, inputs, states, mask, outputs, options, settings, constants)
     if options.return_sequences:
         found = tree.map_structure(_swap_batch_and_time, found)

@@ -7,7 +7,7 @@ structure.
 
 from __future__ import annotations
 
-import functools
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -16,12 +16,14 @@ from keras import ops, tree
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
+from kcells.engine.backends.base import Settings
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import MaskKind, Plan
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
+from kcells.layers.again import surroundings
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
@@ -213,6 +215,7 @@ class RNN(keras.layers.RNN):
         call = self.begin(sequences, initial_state, mask, training, constants)
         # Before the masks of dropout are drawn: a trace forgets them.
         step_outputs = self._traces.for_plan(call.plan, self.bound, call.sequences, constants)
+        again = surroundings(self, call.batch, training) if self.checkpoint else nullcontext
         with sequence_masks(self.cell, call.batch, training) as masks:
             outputs, states = execute(
                 call.plan,
@@ -222,10 +225,8 @@ class RNN(keras.layers.RNN):
                 call.mask,
                 step_outputs,
                 self.loop_options,
-                training,
+                Settings(False, self.checkpoint, training, masks, self._note, again),
                 constants,
-                masks,
-                functools.partial(setattr, self, "obstacle"),
             )
         return self.finish(outputs, states)
 
@@ -358,7 +359,6 @@ class RNN(keras.layers.RNN):
             self.zero_output_for_mask,
             self.return_state or self.stateful,
             self.tbptt,
-            self.checkpoint,
         )
 
     @property
@@ -369,6 +369,9 @@ class RNN(keras.layers.RNN):
     @property
     def _who(self) -> str:
         return f'{self.bound.name} (layer "{self.name}")'
+
+    def _note(self, obstacle: str) -> None:
+        self.obstacle = obstacle
 
     # -- Saving
 

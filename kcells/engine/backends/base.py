@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
@@ -45,11 +46,15 @@ class Settings:
 
     Attributes:
         compiles: whether to compile it by itself, where the backend has such a thing.
-        checkpoint: see `LoopOptions`.
+        checkpoint: whether the backward pass computes blocks of steps once more instead of
+            keeping them; an int says how many steps a block has, True stands for the square
+            root of their number.
         training: whether a backward pass is to come.
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
         note: is told what stands in the way of `compiles` or `checkpoint`, if anything does.
+        again: brings back what was around the call, such as the masks of dropout, for a
+            backend that runs a step once more when the call is over.
     """
 
     compiles: bool = False
@@ -57,6 +62,7 @@ class Settings:
     training: bool = False
     fixed: Sequence[Any] = ()
     note: Callable[[str], None] = lambda obstacle: None
+    again: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def block(self, length: int) -> int:
         """How many steps a block has that the backward pass computes once more."""

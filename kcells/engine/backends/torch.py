@@ -9,6 +9,7 @@ one here has a backward pass as a whole, with four operations a step, and is fas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -110,7 +111,8 @@ def scan(
         return plain_scan(step, carry, xs, emits=emits, variables=variables)
     block = settings.block(len(tree.flatten(xs)[0]))
     columns = [leaf.split(block) for leaf in tree.flatten(xs)]
-    before = [_value(v) for v in variables]
+    # Copies of what a step may update: the variables are overwritten at the end.
+    before = [_value(v) if v.trainable else ops.copy(_value(v)) for v in variables]
 
     def of_a_block(values: Any, flat_carry: Any, flat_xs: Any) -> Any:
         # A second run must find the variables as they were, and leave them alone.
@@ -128,7 +130,12 @@ def scan(
     values, flat_carry, emitted = before, tree.flatten(carry), []
     for flat_xs in zip(*columns, strict=True):
         values, flat_carry, ys = checkpoint(
-            of_a_block, values, flat_carry, flat_xs, use_reentrant=False
+            of_a_block,
+            values,
+            flat_carry,
+            flat_xs,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), settings.again()),
         )
         emitted.append(ys)
     for variable, old, new in zip(variables, before, values, strict=True):
