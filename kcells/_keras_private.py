@@ -12,9 +12,8 @@ from typing import Any
 import keras
 from keras.src.backend.common.masking import get_keras_mask as _get_keras_mask
 from keras.src.backend.common.masking import set_keras_mask as _set_keras_mask
-from keras.src.backend.common.variables import AutocastScope as _AutocastScope
 
-__all__ = ["autocast_of", "get_mask", "set_mask", "sublayers"]
+__all__ = ["get_mask", "set_mask", "sublayers"]
 
 
 def get_mask(tensor: Any) -> Any:
@@ -30,15 +29,6 @@ def get_mask(tensor: Any) -> Any:
 def set_mask(tensor: Any, mask: Any) -> None:
     """Attaches `mask` to `tensor`; the counterpart of `get_mask`."""
     _set_keras_mask(tensor, mask)
-
-
-def autocast_of(layer: keras.layers.Layer) -> Any:
-    """The scope in which `layer` is called: it reads its variables in its compute dtype.
-
-    A step that PyTorch runs again in the backward pass is outside of every call.
-    """
-    casts = layer.compute_dtype != layer.variable_dtype
-    return _AutocastScope(layer.compute_dtype if casts else None)
 
 
 def sublayers(layer: Any) -> Iterator[Any]:

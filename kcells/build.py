@@ -11,7 +11,8 @@ import keras
 from kcells import registry
 from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
 from kcells.cells.protocol import check_cell
-from kcells.engine.plan import CellFacts, LayerFacts, may_fuse, substitution
+from kcells.engine.conditions import all_hold, substitution
+from kcells.engine.facts import CellFacts, LayerFacts
 from kcells.errors import ArgumentError, CellError
 from kcells.layers.builtin import GRU, LSTM
 from kcells.layers.dispatch import Dispatch, check_dispatch
@@ -100,7 +101,7 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
     made = _make(name, args, for_cell, shared)
     declared = equivalence_of(made)
-    may_stand_in = may_fuse(
+    may_stand_in = all_hold(
         substitution(
             # The built-in does its own dropout.
             CellFacts(declared.builtin, tuple(declared.conditions), kernel_facts(made, declared)),
@@ -108,7 +109,7 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
                 dispatch,
                 unroll=bool(for_layer.get("unroll", False)),
                 tbptt=for_layer.get("tbptt"),
-                checkpoint=for_layer.get("checkpoint", False),
+                checkpoint=bool(for_layer.get("checkpoint")),
             ),
         )
     )

@@ -169,6 +169,8 @@ def _against(layer: RNN) -> list[Reason]:
     declared = layer.bound.equivalence
     if type(layer).call is not RNN.call:
         return [Reason("the layer has no call of its own", False, type(layer).__name__)]
+    if layer.tbptt is not None:
+        return [Reason("the gradient goes back through all steps", False, f"tbptt={layer.tbptt}")]
     if declared.builtin is None:
         name = type(layer.cell).__name__
         return [

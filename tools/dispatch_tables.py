@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kcells.cells.equivalence import KernelFacts
+from kcells.engine.conditions import substitution
+from kcells.engine.facts import CellFacts, LayerFacts
 from kcells.engine.kernels import KERNELS, Machine, kernel_for
-from kcells.engine.plan import CellFacts, LayerFacts, substitution
 
 PAGE = Path(__file__).parents[1] / "docs" / "dispatch.md"
 

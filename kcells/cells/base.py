@@ -13,9 +13,10 @@ import keras
 from keras import tree
 
 from kcells.cells.equivalence import Equivalence
-from kcells.cells.linear import LinearRecurrence, multiply
+from kcells.cells.linear import LinearRecurrence, checked, multiply
 from kcells.cells.protocol import zero_states
 from kcells.errors import CellError
+from kcells.structure import Size, size_structure
 from kcells.types import Structure, Tensor
 
 __all__ = ["Cell"]
@@ -87,13 +88,18 @@ class Cell(keras.layers.Layer):
     def splits_step(self) -> bool:
         """Whether `call` is `step` after `project_inputs`, so that these may be used."""
         cls = type(self)
-        overridden = cls.step is not Cell.step or self.is_linear
-        return cls.call is Cell.call and overridden
+        says = cls.step is not Cell.step or cls.linear_recurrence is not Cell.linear_recurrence
+        return cls.call is Cell.call and says
 
     @property
     def is_linear(self) -> bool:
-        """Whether `linear_recurrence` may be used."""
-        return type(self).linear_recurrence is not Cell.linear_recurrence
+        """Whether `linear_recurrence` may be used: not below a class with a step of its own."""
+        for cls in type(self).__mro__:
+            if "linear_recurrence" in vars(cls):
+                return cls is not Cell
+            if "step" in vars(cls):
+                return False
+        return False
 
     def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
         """The part of a step that depends on the inputs alone; by default nothing."""
@@ -103,11 +109,14 @@ class Cell(keras.layers.Layer):
         self, projected: Structure, states: Structure, training: bool = False
     ) -> tuple[Structure, Structure]:
         """One step from projected inputs: `(outputs, new_states)`."""
-        a, b, read_out, product = self.linear_recurrence(projected)
-        flat = map(tree.flatten, (a, states, b))
-        new = [multiply(product, a, h) + b for a, h, b in zip(*flat, strict=True)]
-        new_states = tree.pack_sequence_as(b, new)
-        return read_out(new_states, projected), new_states
+        who = type(self).__name__
+        sizes = size_structure(self.state_size, "state_size", who)
+        sizes = [sizes] if isinstance(sizes, Size) else sizes
+        recurrence = checked(self.linear_recurrence(projected), sizes, who)
+        flat = map(tree.flatten, (recurrence.a, states, recurrence.b))
+        new = [multiply(recurrence.product, a, h) + b for a, h, b in zip(*flat, strict=True)]
+        new_states = tree.pack_sequence_as(recurrence.b, new)
+        return recurrence.read_out(new_states, projected), new_states
 
     def call(
         self, inputs: Structure, states: Structure, training: bool = False

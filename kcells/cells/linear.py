@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from keras import ops
+from keras import ops, tree
 
+from kcells.errors import CellError
+from kcells.structure import conform
 from kcells.types import Structure, Tensor
 
-__all__ = ["LinearRecurrence", "Product", "multiply"]
+__all__ = ["LinearRecurrence", "Product", "checked", "multiply"]
 
 Product: TypeAlias = Literal["elementwise", "complex"]
 """What `a * h` means: number by number, or as complex numbers, whose real and imaginary
@@ -27,6 +29,8 @@ class LinearRecurrence(NamedTuple):
         product: `"elementwise"`, or `"complex"` where the last axis of every state holds
             real and imaginary part.
 
+    Products of several `a` have to be finite: a scan multiplies them before it meets the state.
+
     Examples:
 
     >>> import kcells, numpy as np
@@ -42,6 +46,34 @@ class LinearRecurrence(NamedTuple):
     b: Structure
     read_out: Callable[[Structure, Structure], Structure]
     product: Product = "elementwise"
+
+
+def checked(result: Any, sizes: Structure, who: str) -> LinearRecurrence:
+    """What a cell gave as its recurrence, in the structure of its states.
+
+    Raises:
+        CellError: if it is no recurrence.
+        StructureError: if `a` or `b` do not have the structure of the states.
+    """
+    if not isinstance(result, tuple) or len(result) != len(LinearRecurrence._fields):
+        raise CellError(
+            f"{who}.linear_recurrence must return a kcells.LinearRecurrence(a, b, read_out);"
+            f" it returned {type(result).__name__}."
+        )
+    a, b, read_out, product = result
+    if product not in get_args(Product):
+        raise CellError(
+            f'{who}.linear_recurrence: product must be "elementwise" or "complex";'
+            f" received {product!r}."
+        )
+    single = isinstance(sizes, list) and len(sizes) == 1
+    a, b = ([x] if single and not tree.is_nested(x) else x for x in (a, b))
+    return LinearRecurrence(
+        conform(a, sizes, "a", f"{who}.linear_recurrence"),
+        conform(b, sizes, "b", f"{who}.linear_recurrence"),
+        read_out,
+        product,
+    )
 
 
 def multiply(product: Product, a: Tensor, h: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import keras
 from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
-from kcells.cells.linear import LinearRecurrence
+from kcells.cells.linear import LinearRecurrence, checked
 from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
 from kcells.reasons import Reason
@@ -133,14 +133,7 @@ class BoundCell:
 
     def linear_recurrence(self, projected: Structure) -> LinearRecurrence:
         """The coefficients for what `project` gave; only if the cell `is_linear`."""
-        a, b, read_out, product = self.cell.linear_recurrence(projected)
-        what = f"linear_recurrence() of {self.name}"
-        return LinearRecurrence(
-            self.conform_states(a, f"a of {what}"),
-            self.conform_states(b, f"b of {what}"),
-            read_out,
-            product,
-        )
+        return checked(self.cell.linear_recurrence(projected), self.sizes, self.name)
 
     @property
     def returns_first_state(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells.engine.plan import MaskKind
+from kcells.engine.facts import MaskKind
 from kcells.errors import StructureError
 from kcells.structure import conform, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure, Tensor

@@ -60,8 +60,8 @@ def run(
         return ops.cast(h, first.dtype)
 
     after = tree.map_structure(all_states, recurrence.a, recurrence.b, states)
-    outputs = _outputs(recurrence, after, projected, mask, options)
-    return outputs, tree.map_structure(lambda h: h[-1], after)
+    final = tree.map_structure(_last_of, after, states)
+    return _outputs(recurrence, after, final, projected, mask, options), final
 
 
 def _coefficients(
@@ -87,6 +87,7 @@ def _one(a: Tensor, product: Product) -> Tensor:
 def _outputs(
     recurrence: LinearRecurrence,
     states: Structure,
+    final: Structure,
     projected: Structure,
     mask: Tensor | None,
     options: LoopOptions,
@@ -99,16 +100,26 @@ def _outputs(
             return tree.map_structure(lambda y: only_where(mask, y), outputs)
         rows = Rows(mask)
         return tree.map_structure(rows.repeated, outputs)
-    if mask is None or options.zero_output_for_mask:
-        found = recurrence.read_out(*(_at_the_end(x) for x in (states, projected)))
-        return (
-            found if mask is None else tree.map_structure(lambda y: only_where(mask[-1], y), found)
-        )
-    rows = Rows(mask)
-    # Since a masked step keeps the state, that at the end is that of the last step that counts.
-    read = recurrence.read_out(_at_the_end(states), tree.map_structure(rows.last, projected))
-    return tree.map_structure(lambda y: only_where(rows.has_steps, y), read)
+    at_the_end = tree.map_structure(lambda x: _last_of(x, _nothing_of(x)), projected)
+    if mask is not None and not options.zero_output_for_mask:
+        # A masked step keeps the state, so that at the end is that of the last valid step.
+        rows = Rows(mask)
+        read = recurrence.read_out(final, tree.map_structure(rows.last, projected))
+        return tree.map_structure(lambda y: only_where(rows.has_steps, y), read)
+    read = recurrence.read_out(final, at_the_end)
+    valid = None if mask is None else _last_of(mask, _nothing_of(mask))
+    if valid is None and tree.flatten(projected)[0].shape[0] is None:
+        first = tree.flatten(states)[0]
+        valid = ops.broadcast_to(ops.shape(first)[0] > 0, (ops.shape(first)[1],))
+    return read if valid is None else tree.map_structure(lambda y: only_where(valid, y), read)
 
 
-def _at_the_end(sequences: Structure) -> Structure:
-    return tree.map_structure(lambda x: x[-1], sequences)
+def _last_of(sequence: Tensor, before: Tensor) -> Tensor:
+    """The last of `sequence`; `before` if it turns out to have no steps."""
+    if sequence.shape[0] is not None:
+        return sequence[-1]
+    return ops.concatenate([ops.expand_dims(before, 0), sequence[-1:]], axis=0)[-1]
+
+
+def _nothing_of(sequence: Tensor) -> Tensor:
+    return ops.zeros(ops.shape(sequence)[1:], dtype=sequence.dtype)

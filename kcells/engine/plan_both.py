@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from kcells.engine.plan import CellFacts, Plan
+from kcells.engine.facts import CellFacts
+from kcells.engine.plan import Plan
 from kcells.reasons import Reason
 
 __all__ = ["DirectionFacts", "choose_both"]

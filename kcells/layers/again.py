@@ -1,41 +1,62 @@
-"""What is around a call of a layer, brought back when the call is over."""
+"""How a layer wants its loop run; and what is around a call, brought back when it is over."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from kcells._keras_private import autocast_of
 from kcells.cells.dropout import sequence_masks
+from kcells.engine.backends.base import Settings
 from kcells.types import Tensor
 
-__all__ = ["surroundings"]
+__all__ = ["settings_for"]
 
 
-def surroundings(
-    layer: Any, batch: Tensor, training: bool
-) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def settings_for(layer: Any, batch: Tensor, training: bool) -> Settings:
+    """The settings for a call of a `kcells.RNN`, before the masks of dropout are drawn."""
+    settings = Settings(
+        checkpoint=layer.checkpoint,
+        training=training,
+        note=functools.partial(setattr, layer, "obstacle"),
+        own_backward=layer.compile != "never",
+    )
+    if not layer.checkpoint:
+        return settings
+    return dataclasses.replace(settings, again=_surroundings(layer, batch, training))
+
+
+class _Call(keras.layers.Layer):
+    """Runs a function inside of a call: with the dtypes and the `training` of one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.built = True
+
+    def call(self, *, run: Callable[[], Any], training: bool = False) -> Any:
+        return run()
+
+
+def _surroundings(layer: Any, batch: Tensor, training: bool) -> Callable[[Callable[[], Any]], Any]:
     """A way to run a step of `layer` as it would run now, at any later time.
 
-    To be called before the masks of dropout are drawn: from the seeds as they are now, the
-    same masks are drawn again.
+    From the seeds as they are now, the same masks of dropout are drawn again.
     """
     cell = layer.cell
     variables = cell.variables if isinstance(cell, keras.layers.Layer) else []
     seeds = [(v, ops.copy(ops.convert_to_tensor(v))) for v in variables if not v.trainable]
+    inside = _Call(dtype=layer.dtype_policy)
 
-    @contextlib.contextmanager
-    def again() -> Iterator[None]:
-        # Masks are drawn, and forgotten again, without moving the seeds of today.
-        with (
-            autocast_of(layer),
-            keras.StatelessScope(seeds),
-            sequence_masks(cell, batch, training),
-        ):
-            yield
+    def again(run: Callable[[], Any]) -> Any:
+        def with_masks() -> Any:
+            # They are drawn, and forgotten again, without moving the seeds of today.
+            with keras.StatelessScope(seeds), sequence_masks(cell, batch, training):
+                return run()
+
+        return inside(run=with_masks, training=training)
 
     return again

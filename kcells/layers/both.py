@@ -10,7 +10,8 @@ import keras
 from keras import tree
 
 from kcells.cells.equivalence import is_keras_cell
-from kcells.engine.plan import facts_of, may_fuse
+from kcells.engine.conditions import all_hold
+from kcells.engine.facts import facts_of
 from kcells.engine.plan_both import DirectionFacts, choose_both
 from kcells.engine.run import execute_both
 from kcells.layers.calls import Call
@@ -51,7 +52,7 @@ def run_both(
         layer.begin(sequences, **{**given, "training": bool(given["training"])})
         for layer, given in zip(layers, arguments, strict=True)
     ]
-    if not may_fuse(reasons_for_both(wrapper, calls, arguments)):
+    if not all_hold(reasons_for_both(wrapper, calls, arguments)):
         return None
     forward, backward = calls
     options = forward.layer.loop_options

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 
 from kcells.engine import backends
+from kcells.engine.facts import LayerFacts, MaskKind, facts_of
 from kcells.engine.kernels import Machine
-from kcells.engine.plan import LayerFacts, MaskKind, Plan, choose, facts_of
+from kcells.engine.plan import Plan, choose
 from kcells.errors import ArgumentError, DispatchError, table
 from kcells.reasons import Reason
 from kcells.types import Tensor
@@ -125,7 +126,7 @@ def plan_for(
         layer.compile,
         layer.obstacle,
         layer.tbptt,
-        layer.checkpoint,
+        bool(layer.checkpoint),
         layer.parallel,
     )
     return choose(facts_of(layer.bound), facts, machine, mask)

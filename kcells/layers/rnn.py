@@ -7,7 +7,7 @@ structure.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import dataclasses
 from typing import Any
 
 import keras
@@ -16,14 +16,14 @@ from keras import ops, tree
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
-from kcells.engine.backends.base import Settings
+from kcells.engine.facts import MaskKind
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
-from kcells.engine.plan import MaskKind, Plan
+from kcells.engine.plan import Plan
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
-from kcells.layers.again import surroundings
+from kcells.layers.again import settings_for
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
@@ -58,7 +58,7 @@ class RNN(keras.layers.RNN):
             the last valid output.
         dispatch: whether the kernels of a built-in may run the loop, if the cell declares
             an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
-        compile: `"auto"`, or `"never"` to keep TensorFlow's loop from being compiled.
+        compile: `"auto"`, or `"never"` to keep the loop of TensorFlow as it comes.
         parallel: `"auto"`, or `"never"` to run step by step what is linear in its state.
         checkpoint: whether the backward pass finds only the state before each block of
             steps and repeats the rest; how many steps, or True for the root of the length.
@@ -215,7 +215,7 @@ class RNN(keras.layers.RNN):
         call = self.begin(sequences, initial_state, mask, training, constants)
         # Before the masks of dropout are drawn: a trace forgets them.
         step_outputs = self._traces.for_plan(call.plan, self.bound, call.sequences, constants)
-        again = surroundings(self, call.batch, training) if self.checkpoint else nullcontext
+        settings = settings_for(self, call.batch, training)
         with sequence_masks(self.cell, call.batch, training) as masks:
             outputs, states = execute(
                 call.plan,
@@ -225,7 +225,7 @@ class RNN(keras.layers.RNN):
                 call.mask,
                 step_outputs,
                 self.loop_options,
-                Settings(False, self.checkpoint, training, masks, self._note, again),
+                dataclasses.replace(settings, fixed=masks),
                 constants,
             )
         return self.finish(outputs, states)
@@ -369,9 +369,6 @@ class RNN(keras.layers.RNN):
     @property
     def _who(self) -> str:
         return f'{self.bound.name} (layer "{self.name}")'
-
-    def _note(self, obstacle: str) -> None:
-        self.obstacle = obstacle
 
     # -- Saving
 

@@ -73,7 +73,9 @@ class StackedCells(keras.layers.StackedRNNCells):
     @property
     def members(self) -> tuple[BoundCell, ...]:
         """The cells, where nothing else is done than to hand outputs from one to the next."""
-        return self._bounds if type(self).call is StackedCells.call else ()
+        methods = ("call", "step", "project_inputs")
+        own = any(getattr(type(self), name) is not getattr(StackedCells, name) for name in methods)
+        return () if own or self.activity_regularizer is not None else self._bounds
 
     @property
     def splits_step(self) -> bool:

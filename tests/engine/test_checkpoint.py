@@ -331,7 +331,7 @@ def test_a_kernel_keeps_all_steps():
         explained = kcells.explain(layer)
         assert explained.path == "loop"
         reasons = {r.condition: r for r in explained.reasons if not r.holds}
-        assert reasons["the backward pass may keep all steps"].detail == "checkpoint=True"
+        assert reasons["the backward pass may keep all steps"].detail == "checkpoint=on"
     with pytest.raises(kcells.errors.DispatchError, match="checkpoint=2"):
         kcells.build("lstm", 3, checkpoint=2, dispatch="require")
 

@@ -9,8 +9,9 @@ import pytest
 import kcells
 from kcells.cells.equivalence import KernelFacts
 from kcells.engine import backends
+from kcells.engine.facts import CellFacts, LayerFacts
 from kcells.engine.kernels import KERNELS, Machine, kernel_for
-from kcells.engine.plan import CellFacts, LayerFacts, choose
+from kcells.engine.plan import choose
 from kcells.reasons import Reason
 
 AUTO = LayerFacts("auto")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
@@ -53,8 +52,9 @@ class Settings:
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
         note: is told what stands in the way of `compiles` or `checkpoint`, if anything does.
-        again: brings back what was around the call, such as the masks of dropout, for a
-            backend that runs a step once more when the call is over.
+        again: runs a function with everything that was around the call, such as the masks
+            of dropout, for a backend that repeats steps when the call is over.
+        own_backward: whether TensorFlow's loops may have a backward pass of their own.
     """
 
     compiles: bool = False
@@ -62,7 +62,8 @@ class Settings:
     training: bool = False
     fixed: Sequence[Any] = ()
     note: Callable[[str], None] = lambda obstacle: None
-    again: Callable[[], AbstractContextManager[Any]] = nullcontext
+    again: Callable[[Callable[[], Any]], Any] = lambda run: run()
+    own_backward: bool = True
 
     def block(self, length: int) -> int:
         """How many steps a block has that the backward pass computes once more."""

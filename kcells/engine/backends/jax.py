@@ -117,13 +117,12 @@ def scan(
 
 def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
     """`lax.scan`; with checkpoints in blocks of steps, and what is left over after them."""
-    if not settings.checkpoint:
-        numbers = sum(leaf.size for leaf in first[1])
-        if device() == "cpu" and numbers >= THRESHOLDS.jax_repeats_steps:
+    length = xs[0].shape[0]
+    if not settings.checkpoint or not isinstance(length, int):
+        if settings.checkpoint or _is_large(first[1]):
             # Faster than to keep, and read back, every number of every step.
             body = jax.checkpoint(body, prevent_cse=False)
         return lax.scan(body, first, xs)
-    length = len(xs[0])
     block = settings.block(length)
     whole = length - length % block
 
@@ -141,6 +140,13 @@ def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
         )
         ys = [jnp.concatenate(both) for both in zip(ys, rest, strict=True)]
     return state, ys
+
+
+def _is_large(carry: list[Any]) -> bool:
+    """Whether a step is so large that a CPU rather repeats it; not known for an export."""
+    numbers = sum(leaf.size for leaf in carry)
+    known = isinstance(numbers, int)
+    return known and device() == "cpu" and numbers >= THRESHOLDS.jax_repeats_steps
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:

@@ -123,7 +123,7 @@ def _own_ways(settings: Settings) -> list[bool]:
     if under_xla():
         # It is compiled with the rest. The backward pass is faster than the one that
         # TensorFlow would derive, which keeps every number of every step.
-        return [False]
+        return [False] if settings.own_backward or settings.checkpoint else []
     compiled = [True] if settings.compiles else []
     return [*compiled, False] if settings.checkpoint else compiled
 
@@ -131,10 +131,11 @@ def _own_ways(settings: Settings) -> list[bool]:
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:
     """See `base.Backend.linear_scan`.
 
-    A loop over this one operation is the fastest on a CPU, if it is compiled. Where it is
-    not, few operations on many numbers are.
+    A loop over this one operation is the fastest on a CPU, if it is compiled, and the only
+    way where the length is not known. Otherwise few operations on many numbers are.
     """
-    if under_xla() or (settings.compiles and not tf.executing_eagerly()):
+    compiled = under_xla() or (settings.compiles and not tf.executing_eagerly())
+    if a.shape[0] is None or (compiled and device() == "cpu"):
         # What checkpoints would save is no more than what goes in and out.
         settings = dataclasses.replace(settings, checkpoint=False)
         spec = keras.KerasTensor((None, *first.shape[1:]), dtype=first.dtype)
@@ -154,4 +155,6 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     # The first step has no coefficient for what was before it.
     start = multiply(product, a[0], first)
     b = tf.concat([(b[0] + start)[tf.newaxis], b[1:]], axis=0)
-    return ops.associative_scan(both_steps, (a, b))[1]
+    h = ops.associative_scan(both_steps, (a, b))[1]
+    h.set_shape(a.shape)
+    return h

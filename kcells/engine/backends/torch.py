@@ -9,7 +9,6 @@ one here has a backward pass as a whole, with four operations a step, and is fas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -114,7 +113,12 @@ def scan(
     # Copies of what a step may update: the variables are overwritten at the end.
     before = [_value(v) if v.trainable else ops.copy(_value(v)) for v in variables]
 
-    def of_a_block(values: Any, flat_carry: Any, flat_xs: Any) -> Any:
+    over = False
+
+    def of_a_block(*arguments: Any) -> Any:
+        return settings.again(lambda: run(*arguments)) if over else run(*arguments)
+
+    def run(values: Any, flat_carry: Any, flat_xs: Any) -> Any:
         # A second run must find the variables as they were, and leave them alone.
         with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
             new_carry, ys = plain_scan(
@@ -135,9 +139,9 @@ def scan(
             flat_carry,
             flat_xs,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), settings.again()),
         )
         emitted.append(ys)
+    over = True
     for variable, old, new in zip(variables, before, values, strict=True):
         if new is not old:
             variable.assign(new)

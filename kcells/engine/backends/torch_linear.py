@@ -21,25 +21,49 @@ class LinearScan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
-        h = _linear_steps(a, b, first, from_the_end)
-        ctx.save_for_backward(a, h, first)
-        ctx.from_the_end = from_the_end
-        return h
+    def forward(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
+        return _linear_steps(a, b, first, from_the_end)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        a, _, first, ctx.from_the_end = inputs
+        ctx.save_for_backward(a, output, first)
+        ctx.save_for_forward(a, output, first)
+
+    @staticmethod
+    def jvp(ctx: Any, of_a: Any, of_b: Any, of_first: Any, _: Any) -> Any:
+        a, h, first = ctx.saved_tensors
+        before = _before(h, first, ctx.from_the_end)
+        return LinearScan.apply(a, of_a * before + of_b, of_first, ctx.from_the_end)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
+        # Any axis after the time is a batch of recurrences.
+        size = info.batch_size
+        a, b, first = (
+            x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip((a, b, first), in_dims, strict=False)
+        )
+        a, b = a.movedim(0, 1), b.movedim(0, 1)
+        return LinearScan.apply(a, b, first, from_the_end), 1
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
         a, h, first = ctx.saved_tensors
         a = a.conj()
         zeros = torch.zeros_like(a[:1])
+        before = _before(h, first, ctx.from_the_end)
         if ctx.from_the_end:
-            before, after = torch.cat([h[1:], first[None]]), torch.cat([zeros, a[:-1]])
-            start = -1
+            after, start = torch.cat([zeros, a[:-1]]), -1
         else:
-            before, after = torch.cat([first[None], h[:-1]]), torch.cat([a[1:], zeros])
-            start = 0
+            after, start = torch.cat([a[1:], zeros]), 0
         into_b = LinearScan.apply(after, gradient, torch.zeros_like(first), not ctx.from_the_end)
         return into_b * before.conj(), into_b, a[start] * into_b[start], None
+
+
+def _before(h: Any, first: Any, from_the_end: bool) -> Any:
+    """`h` before every step, from `h` after it."""
+    return torch.cat([h[1:], first[None]]) if from_the_end else torch.cat([first[None], h[:-1]])
 
 
 def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
@@ -70,10 +94,7 @@ def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
         reach[here].mul_(reach[last])
     ends = h[order[-1]].clone()
     _in_turn(reach[order[-1]], ends, first, from_the_end)
-    starts = (
-        torch.cat([ends[1:], first[None]]) if from_the_end else torch.cat([first[None], ends[:-1]])
-    )
-    h.addcmul_(reach, starts)
+    h.addcmul_(reach, _before(ends, first, from_the_end))
     return h.transpose(0, 1).reshape(count * block, *first.shape)[:length]
 
 

@@ -1,0 +1,188 @@
+"""The conditions for each way of running a cell, with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kcells.engine.facts import CellFacts, LayerFacts, MaskKind
+from kcells.engine.kernels import KERNELS, Kernel, Machine
+from kcells.reasons import Reason
+
+__all__ = ["all_hold", "at_once", "compiling", "hoisting", "on_machine", "substitution"]
+
+
+def at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+    """What has to hold so that all steps are computed at once."""
+    linear = Reason("the cell is linear in its state", cell.is_linear)
+    if cell.builtin is not None and not cell.is_linear:
+        # An LSTM, a GRU or a SimpleRNN: nobody would ask.
+        return ()
+    if not linear.holds:
+        return (linear,)
+    return (
+        linear,
+        Reason(
+            "all steps may be computed at once",
+            layer.parallel != "never",
+            f"parallel={layer.parallel!r}",
+        ),
+        Reason("the loop is not to be written out", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason(
+            "the coefficients depend on the inputs alone",
+            not layer.takes_constants,
+            "the cell gets constants" if layer.takes_constants else "no constants",
+        ),
+        _whole_gradient(layer),
+    )
+
+
+def _whole_gradient(layer: LayerFacts) -> Reason:
+    return Reason(
+        "the gradient goes back through all steps", layer.tbptt is None, f"tbptt={layer.tbptt}"
+    )
+
+
+def all_hold(reasons: Sequence[Reason]) -> bool:
+    """Whether every condition holds."""
+    return all(reason.holds for reason in reasons)
+
+
+def substitution(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+    """What has to hold so that a built-in LSTM or GRU may stand in, on any machine."""
+    asked = Reason(
+        "a built-in layer may stand in", layer.dispatch != "never", f"dispatch={layer.dispatch!r}"
+    )
+    declared = Reason(
+        "the cell declares a built-in LSTM or GRU that computes the same",
+        cell.builtin in ("lstm", "gru"),
+        {
+            None: "it declares none",
+            "simple_rnn": "it is a SimpleRNN, which has no kernels",
+        }.get(cell.builtin, f"{cell.builtin}"),
+    )
+    if not declared.holds:
+        return (asked, declared, *cell.conditions)
+    facts = cell.kernel
+    conditions = [
+        Reason("activation is tanh", facts.activation == "tanh", f"{facts.activation}"),
+        Reason(
+            "recurrent_activation is sigmoid",
+            facts.recurrent_activation == "sigmoid",
+            f"{facts.recurrent_activation}",
+        ),
+        Reason("there are biases", facts.use_bias, f"use_bias={facts.use_bias}"),
+        Reason(
+            "there is no recurrent dropout",
+            not facts.recurrent_dropout,
+            f"recurrent_dropout={facts.recurrent_dropout}",
+        ),
+    ]
+    if cell.builtin == "gru":
+        conditions.append(
+            Reason(
+                "the reset gate acts after the product",
+                facts.reset_after,
+                f"reset_after={facts.reset_after}",
+            )
+        )
+    if not cell.is_keras:
+        conditions.append(
+            Reason("the cell drops no inputs", not facts.dropout, f"dropout={facts.dropout}")
+        )
+    conditions += [
+        Reason("the loop is not unrolled", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason(
+            "the cell gets no constants",
+            not layer.takes_constants,
+            "given" if layer.takes_constants else "none",
+        ),
+        _whole_gradient(layer),
+        Reason(
+            "the backward pass may keep all steps",
+            not layer.checkpoint,
+            f"checkpoint={'on' if layer.checkpoint else 'off'}",
+        ),
+    ]
+    return (asked, declared, *cell.conditions, *conditions)
+
+
+def on_machine(
+    cell: CellFacts, machine: Machine, kernel: Kernel | None, mask: MaskKind
+) -> tuple[Reason, ...]:
+    """What has to hold so that a kernel runs, and not the loop."""
+    on_device = [
+        k
+        for k in KERNELS
+        if (k.backend, k.device) == (machine.backend, machine.device) and cell.builtin in k.builtins
+    ]
+    where = f"{machine.backend} on {machine.device}"
+    reasons = [
+        Reason(
+            "the backend has a kernel on this device",
+            bool(on_device),
+            f"{where}: {on_device[0].calls}" if on_device else f"{where}: none, so a loop runs",
+        )
+    ]
+    if on_device:
+        reasons += [
+            Reason(
+                "the kernel takes the dtype", machine.dtype in on_device[0].dtypes, machine.dtype
+            ),
+            Reason(
+                "XLA does not stand in the way",
+                on_device[0].under_xla or not machine.xla,
+                f"compiled by XLA: {machine.xla}",
+            ),
+        ]
+    if mask != "not known yet":
+        fits = mask in ("none", "right-padded")
+        remedy = "the steps that count are moved to the front" if kernel else "a loop takes any"
+        detail = mask if fits else f"{mask}; {remedy}"
+        reasons.append(Reason("the mask is right-padded, no row fully masked", fits, detail))
+    return tuple(reasons)
+
+
+def hoisting(cell: CellFacts, layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that the input side is computed once for the whole sequence."""
+    if layer.unroll:
+        pays, why = True, "fewer operations to write out"
+    elif machine.backend == "torch":
+        pays, why = True, "each operation of PyTorch's loop costs its call"
+    elif machine.device == "gpu":
+        pays, why = True, "one large product fills a GPU better"
+    else:
+        pays, why = False, "measured on CPUs: writing all products out costs more than it saves"
+    return (
+        Reason(
+            "the step has an input side of its own, in the layer's dtype policy", cell.splits_step
+        ),
+        Reason(
+            "the input side depends on the inputs alone",
+            not layer.takes_constants,
+            "the cell gets constants" if layer.takes_constants else "no constants",
+        ),
+        Reason("computing it for all steps at once pays", pays, why),
+    )
+
+
+def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that the loop is compiled by itself; nothing where none could be."""
+    if layer.unroll:
+        return ()
+    if machine.backend != "tensorflow":
+        which = {"jax": "JAX compiles it with what is around it"}
+        detail = which.get(machine.backend, f"{machine.backend} has no compiler for it")
+        return (Reason("the loop is compiled by itself", False, detail),)
+    return (
+        Reason(
+            "the loop may be compiled by itself",
+            layer.compile != "never",
+            f"compile={layer.compile!r}",
+        ),
+        Reason(
+            "XLA does not compile what is around it",
+            not machine.xla,
+            "jit_compile=True" if machine.xla else "it does not",
+        ),
+        Reason("the step can be compiled", not layer.obstacle, layer.obstacle or "as far as known"),
+    )

@@ -1,0 +1,79 @@
+"""What a plan depends on: facts about a cell, and about a layer and its call."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypeAlias
+
+from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, kernel_facts
+from kcells.cells.protocol import BoundCell
+from kcells.reasons import Reason
+
+__all__ = ["CellFacts", "LayerFacts", "MaskKind", "facts_of"]
+
+MaskKind: TypeAlias = Literal[
+    "none", "right-padded", "left-padded", "with holes", "with a fully masked row", "not known yet"
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellFacts:
+    """What the plan depends on in a cell.
+
+    Attributes:
+        builtin: the built-in layer that its author declares; None if there is none.
+        conditions: the conditions that the declaration names, with their answers.
+        kernel: the arguments that kernels ask about.
+        is_keras: whether the cell is Keras' own, whose dropout is known.
+        splits_step: whether the step has an input side that may be computed for the
+            whole sequence at once.
+        is_linear: whether all steps may be computed at once.
+        members: the facts about the cells of a stack, the lowest first.
+    """
+
+    builtin: BuiltinName | None = None
+    conditions: tuple[Reason, ...] = ()
+    kernel: KernelFacts = dataclasses.field(default_factory=KernelFacts)
+    is_keras: bool = True
+    splits_step: bool = False
+    is_linear: bool = False
+    members: tuple[CellFacts, ...] = ()
+
+
+def facts_of(cell: BoundCell) -> CellFacts:
+    """What the plan depends on in a cell."""
+    declared = cell.equivalence
+    return CellFacts(
+        declared.builtin,
+        tuple(declared.conditions),
+        kernel_facts(cell.cell, declared),
+        is_keras_cell(cell.cell),
+        cell.hoists,
+        cell.is_linear,
+        tuple(map(facts_of, cell.members)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFacts:
+    """What the plan depends on in a layer and a call.
+
+    Attributes:
+        dispatch: the layer's policy.
+        unroll: the layer's option of that name.
+        takes_constants: whether constants are passed to the cell.
+        compile: the layer's policy for loops that are compiled by themselves.
+        obstacle: what kept the loop from being compiled when it was last tried.
+        tbptt: after how many steps the gradient is cut, if it is.
+        checkpoint: whether the backward pass computes steps once more.
+        parallel: the layer's policy for computing all steps at once.
+    """
+
+    dispatch: str = "never"
+    unroll: bool = False
+    takes_constants: bool = False
+    compile: str = "auto"
+    obstacle: str = ""
+    tbptt: int | None = None
+    checkpoint: bool = False
+    parallel: str = "auto"
