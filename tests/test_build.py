@@ -289,8 +289,9 @@ def test_the_nearest_argument_is_suggested(wrong, right):
 
 
 def test_all_arguments_are_listed():
-    layer_takes = "activity_regularizer, autocast, compile, dispatch, dtype, go_backwards, name,"
-    more = "return_sequences, return_state, stateful, trainable, unroll, zero_output_for_mask"
+    layer_takes = "activity_regularizer, autocast, checkpoint, compile, dispatch, dtype,"
+    layer_takes += " go_backwards, name, parallel, return_sequences, return_state, stateful,"
+    more = "tbptt, trainable, unroll, zero_output_for_mask"
     assert refused(PlainCell, 4, zebra=1) == (
         'neither the layer nor the cell PlainCell takes an argument "zebra".\n'
         "  The cell takes: scale, units.\n"

@@ -248,7 +248,7 @@ def test_missing_package(
 
 
 def test_options(motion: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     options = motion.read_options(["--out", str(tmp_path)])
     assert (options.cell, options.backend) == ("parallel", "tensorflow")
     monkeypatch.setenv("KERAS_BACKEND", "jax")
