@@ -104,8 +104,10 @@ def _run(
         return _like(found, outputs), states
     step = _step_of(plan, cell, training, constants)
     batch = ops.shape(tree.flatten(inputs)[0])[1]
-    if plan.hoists:
+    if plan.hoists and plan.kernel == "unrolled":
         inputs = cell.project(inputs, training)
+    elif plan.hoists:
+        settings = dataclasses.replace(settings, project=lambda x: cell.project(x, training))
     reads_state = constants is None and cell.returns_first_state
     loop = _Loop(step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
     scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
@@ -200,6 +202,11 @@ class _Loop:
     ) -> tuple[Structure, Structure]:
         """The outputs, `(time, batch, ...)` or those of the last step, and the final states."""
         cuts = [] if self._options.tbptt is None else _cuts(self._options.tbptt, inputs, self._mask)
+        project = settings.project
+        if project is not None:
+            settings = dataclasses.replace(
+                settings, project=lambda xs: {**xs, "inputs": project(xs["inputs"])}
+            )
         carry, ys = scan(
             self.step,
             self.carry,

@@ -20,10 +20,14 @@ class Thresholds:
             step once more: that is faster than reading back all that a step has computed.
         torch_blocks: up to here, a linear recurrence on a CPU runs in blocks of steps: the
             calls take the time, and not the memory.
+        torch_projects: the input side of a loop on a CPU is computed for so many steps at once
+            that their states together have no more numbers: few calls where steps are small,
+            and numbers that are still in the cache when they are used where they are large.
     """
 
     jax_repeats_steps: int = 2**13
     torch_blocks: int = 2**10
+    torch_projects: int = 2**15
 
 
 THRESHOLDS = Thresholds()

@@ -55,6 +55,7 @@ class Settings:
         again: runs a function with everything that was around the call, such as the masks
             of dropout, for a backend that repeats steps when the call is over.
         own_backward: whether TensorFlow's loops may have a backward pass of their own.
+        project: the input side of steps, for a loop that computes it for some steps at once.
     """
 
     compiles: bool = False
@@ -64,6 +65,7 @@ class Settings:
     note: Callable[[str], None] = lambda obstacle: None
     again: Callable[[Callable[[], Any]], Any] = lambda run: run()
     own_backward: bool = True
+    project: Callable[[Any], Any] | None = None
 
     def block(self, length: int) -> int:
         """How many steps a block has that the backward pass computes once more."""

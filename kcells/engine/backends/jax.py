@@ -88,6 +88,8 @@ def scan(
     settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
+    if settings.project is not None:
+        xs = settings.project(xs)
     updated = [v for v in variables if not v.trainable]
     fixed = [(v, _value(v)) for v in variables if v.trainable]
     touched: set[int] = set()

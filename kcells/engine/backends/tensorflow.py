@@ -107,6 +107,8 @@ def scan(
     settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
+    if settings.project is not None:
+        xs = settings.project(xs)
     for xla in _own_ways(settings):
         loop = OwnLoop(step, carry, xs, emits, variables, settings, xla)
         obstacle = loop.trace()

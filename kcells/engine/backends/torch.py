@@ -22,6 +22,7 @@ from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.torch_gru import cpu_gru
 from kcells.engine.backends.torch_linear import LinearScan
 from kcells.engine.backends.unrolled import scan as plain_scan
+from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
@@ -107,7 +108,7 @@ def scan(
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
     if not settings.checkpoint or not torch.is_grad_enabled():
-        return plain_scan(step, carry, xs, emits=emits, variables=variables)
+        return _in_blocks(step, carry, xs, emits, settings)
     block = settings.block(len(tree.flatten(xs)[0]))
     columns = [leaf.split(block) for leaf in tree.flatten(xs)]
     # Copies of what a step may update: the variables are overwritten at the end.
@@ -121,12 +122,12 @@ def scan(
     def run(values: Any, flat_carry: Any, flat_xs: Any) -> Any:
         # A second run must find the variables as they were, and leave them alone.
         with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
-            new_carry, ys = plain_scan(
+            new_carry, ys = _in_blocks(
                 step,
                 tree.pack_sequence_as(carry, list(flat_carry)),
                 tree.pack_sequence_as(xs, list(flat_xs)),
-                emits=emits,
-                variables=variables,
+                emits,
+                settings,
             )
             values = [scope.get_current_value(v) for v in variables]
         return values, tree.flatten(new_carry), tree.flatten(ys)
@@ -147,6 +148,24 @@ def scan(
             variable.assign(new)
     whole = [torch.cat(parts) for parts in zip(*emitted, strict=True)]
     return tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(emits, whole)
+
+
+def _in_blocks(
+    step: Step, carry: Structure, xs: Structure, emits: Structure, settings: Settings
+) -> tuple[Structure, Structure]:
+    """The steps in turn; the input side for as many at once as stay in a CPU's cache."""
+    flat_xs = tree.flatten(xs)
+    length, numbers = len(flat_xs[0]), sum(leaf.numel() for leaf in tree.flatten(carry))
+    block = max(1, THRESHOLDS.torch_projects // max(1, numbers))
+    if settings.project is None or flat_xs[0].is_cuda or block >= length:
+        return plain_scan(step, carry, xs, emits=emits, variables=[], settings=settings)
+    emitted = []
+    for parts in zip(*(leaf.split(block) for leaf in flat_xs), strict=True):
+        some = tree.pack_sequence_as(xs, list(parts))
+        carry, ys = plain_scan(step, carry, some, emits=emits, variables=[], settings=settings)
+        emitted.append(tree.flatten(ys))
+    whole = [torch.cat(same) for same in zip(*emitted, strict=True)]
+    return carry, tree.pack_sequence_as(emits, whole)
 
 
 def _value(variable: Any) -> Any:

@@ -23,6 +23,8 @@ def scan(
     settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
+    if settings.project is not None:
+        xs = settings.project(xs)
     columns = [ops.unstack(leaf, axis=0) for leaf in tree.flatten(xs)]
     emitted = []
     for leaves in zip(*columns, strict=True):
