@@ -48,6 +48,19 @@ def run(
     Returns:
         The outputs, `(time, batch, ...)` or those of the last step, and the final states.
     """
+    given = {"inputs": inputs, "states": states, "mask": [] if mask is None else [mask]}
+
+    def all_steps(given: Structure) -> tuple[Structure, Structure]:
+        return _all_steps(cell, given, options, training, settings)
+
+    outputs, final = backends.current().as_one(all_steps, given, settings)
+    return outputs, final
+
+
+def _all_steps(
+    cell: BoundCell, given: Structure, options: LoopOptions, training: bool, settings: Settings
+) -> tuple[Structure, Structure]:
+    inputs, states, mask = given["inputs"], given["states"], (*given["mask"], None)[0]
     projected = cell.project(inputs, training)
     recurrence = cell.linear_recurrence(projected)
     lead = tuple(ops.shape(tree.flatten(inputs)[0])[:2])

@@ -107,6 +107,12 @@ class Backend(Protocol):
         """
         ...
 
+    def as_one(
+        self, function: Callable[[Structure], Structure], given: Structure, settings: Settings
+    ) -> Structure:
+        """`function(given)`, compiled as one program where `settings` ask for it."""
+        ...
+
     def linear_scan(
         self, a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS
     ) -> Any:

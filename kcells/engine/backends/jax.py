@@ -8,7 +8,7 @@ updated values travel in the carry.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
-__all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
+__all__ = ["as_one", "check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
 
 
 def device(tensor: Any = None) -> str:
@@ -149,6 +149,13 @@ def _is_large(carry: list[Any]) -> bool:
     numbers = sum(leaf.size for leaf in carry)
     known = isinstance(numbers, int)
     return known and device() == "cpu" and numbers >= THRESHOLDS.jax_repeats_steps
+
+
+def as_one(
+    function: Callable[[Structure], Structure], given: Structure, settings: Settings
+) -> Structure:
+    """See `base.Backend.as_one`; JAX compiles it with what is around it."""
+    return function(given)
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:

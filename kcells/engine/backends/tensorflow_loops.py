@@ -13,7 +13,7 @@ from kcells.engine.backends.base import Settings
 from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
 from kcells.types import Step, Structure
 
-__all__ = ["OwnLoop"]
+__all__ = ["OwnLoop", "runs_outside_of_xla"]
 
 
 class OwnLoop:
@@ -93,8 +93,8 @@ class OwnLoop:
                 return "a step reads a variable that the cell does not list"
             if not hasattr(tensor, "numpy") and id(tensor) not in known and _is_float(tensor):
                 return "a step reaches for a tensor that is none of its arguments"
-        foreign = {op.type for op in _operations(traced.graph)} & _NEVER_COMPILED
-        return f"XLA has no {sorted(foreign)[0]}" if foreign and self._xla else None
+        foreign = runs_outside_of_xla(traced.graph)
+        return f"XLA has no {foreign}" if foreign and self._xla else None
 
     def run(self) -> tuple[Structure, Structure]:
         """The last carry and all outputs, after `trace`."""
@@ -303,6 +303,12 @@ def _is_float(tensor: Any) -> bool:
 def _value(variable: Any) -> Any:
     # Through Keras, so that a value mapped by an outer stateless scope is seen.
     return ops.cast(ops.convert_to_tensor(variable), variable.dtype)
+
+
+def runs_outside_of_xla(graph: Any) -> str | None:
+    """An operation of a function that XLA cannot compile; None if it knows all."""
+    foreign = {op.type for op in _operations(graph)} & _NEVER_COMPILED
+    return min(foreign, default=None)
 
 
 def _operations(graph: Any) -> Iterator[Any]:

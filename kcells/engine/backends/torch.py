@@ -8,7 +8,7 @@ one here has a backward pass as a whole, with four operations a step, and is fas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,7 +25,7 @@ from kcells.engine.backends.unrolled import scan as plain_scan
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
-__all__ = ["check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
+__all__ = ["as_one", "check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
 
 
 def device(tensor: Any = None) -> str:
@@ -171,6 +171,13 @@ def _in_blocks(
 def _value(variable: Any) -> Any:
     # Through Keras, so that a value mapped by an outer stateless scope is seen.
     return ops.cast(ops.convert_to_tensor(variable), variable.dtype)
+
+
+def as_one(
+    function: Callable[[Structure], Structure], given: Structure, settings: Settings
+) -> Structure:
+    """See `base.Backend.as_one`; there is no compiler."""
+    return function(given)
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:
