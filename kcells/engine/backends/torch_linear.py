@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -67,35 +66,39 @@ def _before(h: Any, first: Any, from_the_end: bool) -> Any:
 
 
 def _linear_steps(a: Any, b: Any, first: Any, from_the_end: bool) -> Any:
-    """All steps: one after the other where a step is large, else in blocks of steps.
+    """All steps: one after the other where a step is large, else in blocks of steps."""
+    a, h = a.resolve_conj(), b.resolve_conj().clone()
+    many = first.is_cuda or first.numel() <= THRESHOLDS.torch_blocks
+    block = math.isqrt(len(a)) if many else 1
+    whole = len(a) - len(a) % block if block > 1 else 0
+    if from_the_end:
+        _in_turn(a[whole:], h[whole:], first, from_the_end)
+        first = h[whole] if whole < len(a) else first
+    if whole:
+        _in_blocks(a[:whole], h[:whole], first, block, from_the_end)
+    if not from_the_end:
+        _in_turn(a[whole:], h[whole:], h[whole - 1] if whole else first, from_the_end)
+    return h
 
-    With blocks as long as there are blocks, a few times the square root of the number of
-    steps is the number of calls: all blocks at once, as if each started from zero; then
-    from block to block; then what came from before each block is added.
+
+def _in_blocks(a: Any, h: Any, first: Any, block: int, from_the_end: bool) -> None:
+    """The recurrence in place, in a few times the square root of the number of steps calls.
+
+    Of all blocks at once, what each makes of zero and of one; from block to block, where each
+    starts; then all blocks at once from there.
     """
-    length = len(a)
-    block = (
-        1 if first.numel() > THRESHOLDS.torch_blocks and not first.is_cuda else math.isqrt(length)
-    )
-    if block < 2:
-        h = b.resolve_conj().clone()
-        _in_turn(a, h, first, from_the_end)
-        return h
-    missing = -length % block
-    fill = (missing, *a.shape[1:])
-    a = torch.cat([a, a.new_ones(fill)])
-    h = torch.cat([b, b.new_zeros(fill)])
-    count = len(a) // block
-    reach = a.resolve_conj().view(count, block, *a.shape[1:]).transpose(0, 1).contiguous()
-    h = h.resolve_conj().view(count, block, *h.shape[1:]).transpose(0, 1).contiguous()
-    order = range(block - 1, -1, -1) if from_the_end else range(block)
-    for last, here in itertools.pairwise(order):
-        h[here].addcmul_(reach[here], h[last])
-        reach[here].mul_(reach[last])
-    ends = h[order[-1]].clone()
-    _in_turn(reach[order[-1]], ends, first, from_the_end)
-    h.addcmul_(reach, _before(ends, first, from_the_end))
-    return h.transpose(0, 1).reshape(count * block, *first.shape)[:length]
+    shape = (-1, block, *h.shape[1:])
+    steps = list(zip(a.reshape(shape).unbind(1), h.view(shape).unbind(1), strict=True))
+    if from_the_end:
+        steps.reverse()
+    product, end = (x.clone() for x in steps[0])
+    for coefficient, row in steps[1:]:
+        end = torch.addcmul(row, coefficient, end)
+        product.mul_(coefficient)
+    _in_turn(product, end, first, from_the_end)
+    before = _before(end, first, from_the_end)
+    for coefficient, row in steps:
+        before = row.addcmul_(coefficient, before)
 
 
 def _in_turn(a: Any, h: Any, first: Any, from_the_end: bool) -> None:
