@@ -35,3 +35,10 @@ def test_tables_of_the_dispatcher():
     text = (ROOT / "docs" / "dispatch.md").read_text(encoding="utf-8")
     assert tool["page"](text) == text, "run python tools/dispatch_tables.py"
     assert tool["page"](text.replace("hard_sigmoid", "")) == text
+
+
+def test_table_of_figures():
+    tool = runpy.run_path(str(ROOT / "tools" / "speed_tables.py"))
+    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    assert tool["page"](text) == text, "run python tools/speed_tables.py"
+    assert "| ln_gru | 8x200x32x64 |" in text
