@@ -14,11 +14,15 @@ from typing import Any
 import keras
 import torch
 from keras import ops, tree
-from torch.utils.checkpoint import checkpoint
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.torch_checkpoint import (
+    in_many_nodes,
+    in_one_node,
+    reaches_for_more,
+)
 from kcells.engine.backends.torch_gru import cpu_gru
 from kcells.engine.backends.torch_linear import LinearScan
 from kcells.engine.backends.unrolled import scan as plain_scan
@@ -109,41 +113,46 @@ def scan(
     """See `base.Backend.scan`."""
     if not settings.checkpoint or not torch.is_grad_enabled():
         return _in_blocks(step, carry, xs, emits, settings)
-    block = settings.block(len(tree.flatten(xs)[0]))
-    columns = [leaf.split(block) for leaf in tree.flatten(xs)]
+    flat_carry, flat_xs = tree.flatten(carry), tree.flatten(xs)
     # Copies of what a step may update: the variables are overwritten at the end.
-    before = [_value(v) if v.trainable else ops.copy(_value(v)) for v in variables]
+    now = [_value(v) if v.trainable else ops.copy(_value(v)) for v in variables]
+    sizes = (len(now), len(flat_carry), len(flat_xs))
 
-    over = False
+    def of_a_block(now: list[Any], after: list[Any]) -> Callable[..., list[Any]]:
+        """A block as a function of tensors; tells in `after` what became of the variables."""
 
-    def of_a_block(*arguments: Any) -> Any:
-        return settings.again(lambda: run(*arguments)) if over else run(*arguments)
+        def run(*tensors: Any) -> list[Any]:
+            rest = iter(tensors)
+            values, states, some = ([next(rest) for _ in range(size)] for size in sizes)
+            # A second run must find the variables as they were, and leave them alone.
+            with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+                new_carry, ys = _in_blocks(
+                    step,
+                    tree.pack_sequence_as(carry, states),
+                    tree.pack_sequence_as(xs, some),
+                    emits,
+                    settings,
+                )
+                new_values = [scope.get_current_value(v) for v in variables]
+                after[:] = [
+                    kept if new is old else new
+                    for kept, old, new in zip(now, values, new_values, strict=True)
+                ]
+            return [*tree.flatten(new_carry), *tree.flatten(ys)]
 
-    def run(values: Any, flat_carry: Any, flat_xs: Any) -> Any:
-        # A second run must find the variables as they were, and leave them alone.
-        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
-            new_carry, ys = _in_blocks(
-                step,
-                tree.pack_sequence_as(carry, list(flat_carry)),
-                tree.pack_sequence_as(xs, list(flat_xs)),
-                emits,
-                settings,
-            )
-            values = [scope.get_current_value(v) for v in variables]
-        return values, tree.flatten(new_carry), tree.flatten(ys)
+        return run
 
-    values, flat_carry, emitted = before, tree.flatten(carry), []
-    for flat_xs in zip(*columns, strict=True):
-        values, flat_carry, ys = checkpoint(
-            of_a_block,
-            values,
-            flat_carry,
-            flat_xs,
-            use_reentrant=False,
-        )
-        emitted.append(ys)
-    over = True
-    for variable, old, new in zip(variables, before, values, strict=True):
+    one_step = [leaf[:1] for leaf in flat_xs]
+    more = reaches_for_more(of_a_block(now, []), *now, *flat_carry, *one_step)
+    remember = in_many_nodes if more else in_one_node
+    block = settings.block(len(flat_xs[0]))
+    before, emitted = now, []
+    for some in zip(*(leaf.split(block) for leaf in flat_xs), strict=True):
+        after: list[Any] = []
+        results = remember(of_a_block(now, after), settings.again, *now, *flat_carry, *some)
+        flat_carry, now = results[: len(flat_carry)], list(after)
+        emitted.append(results[len(flat_carry) :])
+    for variable, old, new in zip(variables, before, now, strict=True):
         if new is not old:
             variable.assign(new)
     whole = [torch.cat(parts) for parts in zip(*emitted, strict=True)]
