@@ -219,7 +219,7 @@ def test_kept_from_the_kernel(float64, rng, name):
 
 
 @pytest.mark.skipif("eager" not in WAYS, reason="about TensorFlow")
-@pytest.mark.parametrize("compile", ["auto", rare("never")])
+@pytest.mark.parametrize("compile", ["auto", "never"])
 def test_unknown_length(float64, rng, compile):
     import tensorflow as tf
 

@@ -47,8 +47,10 @@ def plain_scan(
         ),
         maximum_iterations=length,
     )
+    # What is cut when, for truncated gradients, may come without a batch.
+    of_batch = next(x for x in flat_xs if len(x.shape) > 1)
     ys = [
-        _stacked(sink, spec, length, known, flat_xs[0])
+        _stacked(sink, spec, length, known, of_batch)
         for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
     ]
     return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
