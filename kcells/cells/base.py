@@ -130,7 +130,11 @@ class Cell(keras.layers.Layer):
 
     def linear_recurrence(self, projected: Structure) -> LinearRecurrence:
         """The coefficients of a cell that is linear in its state."""
-        raise NotImplementedError(f"{type(self).__name__} is not linear in its state.")
+        raise CellError(
+            f"{type(self).__name__} is not linear in its state: it has no coefficients.\n"
+            f"  A cell that is linear overrides linear_recurrence(projected); "
+            f"`is_linear` says whether one does."
+        )
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
         """Zeros in the structure of `state_size`, with the batch in front."""

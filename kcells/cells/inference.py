@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import tree
 
 from kcells.cells.dropout import forget_masks
 from kcells.cells.protocol import BoundCell
+from kcells.cells.variables import current_value
 from kcells.errors import StructureError
 from kcells.structure import Size, map_leaves, outline, plain, shape_leaves, size_structure
 from kcells.types import Structure
@@ -123,7 +124,7 @@ def build_for(cell: BoundCell, step: Structure, constants_shape: Structure, dtyp
 def _current_values(cell: Any) -> list[tuple[Any, Any]]:
     if not isinstance(cell, keras.layers.Layer):
         return []
-    return [(v, ops.cast(ops.convert_to_tensor(v), v.dtype)) for v in cell.variables]
+    return [(v, current_value(v)) for v in cell.variables]
 
 
 def declared_outputs(cell: BoundCell, dtype: str) -> Structure:

@@ -8,7 +8,15 @@ from kcells.engine.facts import CellFacts, LayerFacts, MaskKind
 from kcells.engine.kernels import KERNELS, Kernel, Machine
 from kcells.reasons import Reason
 
-__all__ = ["all_hold", "at_once", "compiling", "hoisting", "on_machine", "substitution"]
+__all__ = [
+    "all_hold",
+    "at_once",
+    "compiling",
+    "hoisting",
+    "on_machine",
+    "repeating",
+    "substitution",
+]
 
 
 def at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
@@ -186,3 +194,11 @@ def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
         ),
         Reason("the step can be compiled", not layer.obstacle, layer.obstacle or "as far as known"),
     )
+
+
+def repeating(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+    """Whether the backward pass of a loop repeats steps; nothing where nobody asked."""
+    if not layer.checkpoint:
+        return ()
+    where = "in a graph, not in an eager call" if machine.backend == "tensorflow" else "always"
+    return (Reason("the backward pass repeats blocks of steps", True, where),)

@@ -97,12 +97,14 @@ def choose(
     whole = conditions.at_once(cell, layer)
     path: Path = "unrolled" if layer.unroll else "loop"
     hoisting: tuple[Reason, ...] = ()
+    repeating: tuple[Reason, ...] = ()
     if cell.is_linear and conditions.all_hold(whole):
         path = "parallel"
         # The scan takes no step of the cell, so nothing in one could stand in its way.
         layer = dataclasses.replace(layer, obstacle="")
     else:
         hoisting = conditions.hoisting(cell, layer, machine)
+        repeating = conditions.repeating(layer, machine)
     compiling = conditions.compiling(layer, machine)
     kernels: dict[Path, KernelName] = {"parallel": "linear_scan", "unrolled": "unrolled"}
     return Plan(
@@ -113,7 +115,7 @@ def choose(
         compiles=path != "unrolled" and conditions.all_hold(compiling),
         machine=machine,
         required=substitutable,
-        reasons=(*substitutable, *whole, *hoisting, *compiling),
+        reasons=(*substitutable, *whole, *hoisting, *compiling, *repeating),
     )
 
 

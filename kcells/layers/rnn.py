@@ -23,11 +23,11 @@ from kcells.engine.plan import Plan
 from kcells.engine.run import execute
 from kcells.errors import CellError, ConfigurationError
 from kcells.layers import dispatch as policies
-from kcells.layers.again import settings_for
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.memory import Memory, first_states
+from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
 from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step

@@ -164,3 +164,8 @@ def test_inside_of_a_wrapper_that_is_unknown():
 def test_nothing_to_convert(what):
     with pytest.raises(ArgumentError, match=r"to_builtin takes a kcells\.RNN"):
         kcells.to_builtin(what)
+
+
+def test_no_built_in_cuts_gradients():
+    with pytest.raises(kcells.errors.DispatchError, match="tbptt=2"):
+        kcells.to_builtin(kcells.build("gru", 3, tbptt=2))

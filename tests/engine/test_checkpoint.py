@@ -5,9 +5,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from calls_and_gradients import MORE_WAYS, WAYS, assert_same, call, close, on_torch, rare
+from keras import layers, ops
+from linear_cells import FEATURES, sequences
 from mixing_cell import LAYOUTS, MixingCell, pack, random_inputs, random_states
-from ways import MORE_WAYS, WAYS, assert_same, call, rare
 
 import kcells
 
@@ -38,11 +39,11 @@ def own_loops(monkeypatch, backend):
     """On TensorFlow the loops with a backward pass of their own."""
     made = []
     if backend == "tensorflow":
-        from kcells.engine.backends import tensorflow_loops
+        from kcells.engine.backends import tensorflow_own_loop
 
-        real = tensorflow_loops.OwnLoop.run
+        real = tensorflow_own_loop.OwnLoop.run
         monkeypatch.setattr(
-            tensorflow_loops.OwnLoop, "run", lambda self: (made.append(self), real(self))[1]
+            tensorflow_own_loop.OwnLoop, "run", lambda self: (made.append(self), real(self))[1]
         )
     return made
 
@@ -244,13 +245,13 @@ def kept_on_tensorflow(layer, length, monkeypatch):
     """How many states the forward program writes down."""
     import tensorflow as tf
 
-    from kcells.engine.backends import tensorflow_loops
+    from kcells.engine.backends import tensorflow_own_loop
 
     made = []
-    real = tensorflow_loops.OwnLoop.run
+    real = tensorflow_own_loop.OwnLoop.run
     with monkeypatch.context() as patch:
         patch.setattr(
-            tensorflow_loops.OwnLoop, "run", lambda self: (made.append(self), real(self))[1]
+            tensorflow_own_loop.OwnLoop, "run", lambda self: (made.append(self), real(self))[1]
         )
         call(layer, np.zeros((2, length, 1), "float32"), training=True)
     (loop,) = made
@@ -355,3 +356,46 @@ def test_both_directions(float64, rng, steps):
     layers[1].set_weights(layers[0].get_weights())
     assert layers[0].backward_layer.checkpoint == steps
     assert_same(*(call(layer, x, mask=HOLES, training=True) for layer in layers))
+
+
+# -- Checkpoints on PyTorch: what a layer inside of the cell finds around it
+
+
+class Dropping(layers.Layer):
+    """Has a layer inside that finds `training` by itself."""
+
+    state_size = output_size = 4
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.dropout = layers.Dense(4), layers.Dropout(0.5, seed=1)
+
+    def build(self, input_shape):
+        self.dense.build((None, FEATURES + 4))
+
+    def call(self, inputs, states):
+        h = self.dropout(ops.tanh(self.dense(ops.concatenate([inputs, states[0]], axis=-1))))
+        return h, [h]
+
+
+class Told(Dropping):
+    def call(self, inputs, states, training=False):
+        h = ops.tanh(self.dense(ops.concatenate([inputs, states[0]], axis=-1)))
+        h = self.dropout(h, training=training)
+        return h, [h]
+
+
+@on_torch
+@pytest.mark.parametrize("kind", [Dropping, Told])
+def test_checkpoints_with_a_layer_that_drops(float64, rng, kind):
+    x = sequences(rng, "float64")
+    results, seeds = [], []
+    for checkpoint in (3, False):
+        keras.utils.set_random_seed(1)
+        layer = kcells.RNN(kind(), return_sequences=True, checkpoint=checkpoint)
+        layer.build(x.shape)
+        results.append(call(layer, x, training=True))
+        seeds.append(layer.cell.dropout.seed_generator.state)
+    assert_same(*results)
+    close(*seeds, 0)
+    assert 0.2 < np.mean(results[0][0][0] == 0.0) < 0.8

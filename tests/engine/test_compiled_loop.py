@@ -19,7 +19,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from kcells.engine.backends import tensorflow as backend
-from kcells.engine.backends import tensorflow_loops
+from kcells.engine.backends import tensorflow_own_loop
 
 BATCH, TIME = 4, 5
 HOLES = np.array([[0, 1, 0, 1, 1], [1, 0, 1, 1, 0], [0] * 5, [1] * 5], bool)
@@ -29,13 +29,13 @@ HOLES = np.array([[0, 1, 0, 1, 1], [1, 0, 1, 1, 0], [0] * 5, [1] * 5], bool)
 def loops(monkeypatch):
     """A list of the loops that were compiled."""
     made = []
-    run = tensorflow_loops.OwnLoop.run
+    run = tensorflow_own_loop.OwnLoop.run
 
     def noted(self):
         made.append(self)
         return run(self)
 
-    monkeypatch.setattr(tensorflow_loops.OwnLoop, "run", noted)
+    monkeypatch.setattr(tensorflow_own_loop.OwnLoop, "run", noted)
     return made
 
 
@@ -192,14 +192,14 @@ def test_integers(rng, loops):
 
 def test_thirty_lengths_are_few_programs(float64, rng, loops, monkeypatch):
     sizes = set()
-    fill = tensorflow_loops._in_buckets
+    fill = tensorflow_own_loop._in_buckets
 
     def noted(flat):
         filled = fill(flat)
         tf.numpy_function(lambda n: sizes.add(int(n)), [tf.shape(filled[0])[0]], [])
         return filled
 
-    monkeypatch.setattr(tensorflow_loops, "_in_buckets", noted)
+    monkeypatch.setattr(tensorflow_own_loop, "_in_buckets", noted)
     ours, theirs = pair(kcells.cell("gru", 3), return_sequences=True, return_state=True)
     ours.build((None, None, 2))
     signature = [tf.TensorSpec((None, None, 2), "float64")]

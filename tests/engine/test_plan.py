@@ -190,3 +190,38 @@ def test_float_dtypes_of_the_table_are_names_of_keras():
     for kernel in KERNELS:
         for dtype in kernel.dtypes:
             assert keras.backend.standardize_dtype(dtype) == dtype
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "against"),
+    [
+        ({}, "parallel", None),
+        ({"unroll": True}, "unrolled", "the loop is not to be written out"),
+        ({"takes_constants": True}, "loop", "the coefficients depend on the inputs alone"),
+        ({"tbptt": 2}, "loop", "the gradient goes back through all steps"),
+        ({"parallel": "never"}, "loop", "all steps may be computed at once"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("machine", [Machine("tensorflow"), Machine("jax"), Machine("torch")])
+def test_a_linear_cell_that_is_a_simple_rnn(machine, options, path, against):
+    facts = CellFacts("simple_rnn", is_linear=True, splits_step=True)
+    chosen = choose(facts, LayerFacts("never", **options), machine)
+    assert chosen.path == path
+    if against is not None:
+        assert against in [r.condition for r in chosen.reasons if not r.holds]
+
+
+@pytest.mark.parametrize("order", [(True, 1), (1, True), (False, 1), (1, False)], ids=str)
+def test_the_explanation_of_a_checkpoint(order):
+    """Plans are kept, and `True == 1`."""
+    choose.cache_clear()
+    for checkpoint in order:
+        layer = kcells.build("gru", 3, checkpoint=checkpoint)
+        explained = kcells.explain(layer)
+        reasons = {r.condition: r for r in explained.reasons}
+        reason = reasons["the backward pass may keep all steps"]
+        assert reason.holds == (not checkpoint)
+        assert reason.detail == f"checkpoint={'on' if checkpoint else 'off'}"
+        assert ("the backward pass repeats blocks of steps" in reasons) == checkpoint
+        assert explained.path == ("loop" if checkpoint else "fused")

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from calls_and_gradients import MORE_WAYS, WAYS, assert_same, call, differentiate, rare
 from keras import ops, tree
 from linear_cells import Gated
 from mixing_cell import MixingCell, pack, random_inputs, random_states
-from ways import MORE_WAYS, WAYS, assert_same, call, differentiate, rare
 
 import kcells
 

@@ -212,3 +212,31 @@ class Turning(_Linear):
 
 
 KINDS = {"gated": Gated, "structured": Structured, "constant": Constant, "turning": Turning}
+
+
+class Bare(kcells.Cell):
+    """One state, and no lists around it."""
+
+    state_size = output_size = 4
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(shape=(input_shape[-1], 8), initializer="orthogonal")
+
+    def project_inputs(self, inputs, training=False):
+        return ops.split(ops.matmul(inputs, self.kernel), 2, axis=-1)
+
+    def linear_recurrence(self, projected):
+        a, b = projected
+        return kcells.LinearRecurrence(ops.sigmoid(a), b, lambda h, p: h[0] + p[1])
+
+
+def built(cell):
+    """A cell, built for the inputs of this module's cells."""
+    cell.build((None, FEATURES))
+    cell.built = True
+    return cell
+
+
+def sequences(rng, dtype="float32", batch=3, time=6):
+    """Inputs for this module's cells."""
+    return rng.normal(size=(batch, time, FEATURES)).astype(dtype)

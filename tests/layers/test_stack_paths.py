@@ -5,7 +5,9 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from calls_and_gradients import close, numbers
 from keras import ops, tree
+from linear_cells import Bare, Gated, sequences
 
 import kcells
 
@@ -100,3 +102,32 @@ def test_constants_and_subclasses_run_as_one_cell(rng):
     np.testing.assert_allclose(
         ops.convert_to_numpy(layer(x)), -ops.convert_to_numpy(plain(x)), rtol=1e-5, atol=1e-6
     )
+
+
+def test_stacks_that_do_more_than_run_their_cells(rng):
+    class Halved(kcells.StackedCells):
+        def step(self, projected, states, training=False):
+            outputs, states = super().step(projected, states, training=training)
+            return 0.5 * outputs, states
+
+    x = sequences(rng)
+    plain = kcells.RNN(kcells.StackedCells([Gated()]))
+    assert len(plain.plan.members) == 1
+    halved = kcells.RNN(Halved([plain.cell.cells[0]]))
+    assert not halved.plan.members
+    close(halved(x), 0.5 * ops.convert_to_numpy(plain(x)), 1e-5)
+
+
+def test_a_stack_keeps_its_loss(rng):
+    stack = kcells.StackedCells([Gated(), Bare()], activity_regularizer="l2")
+    layer = kcells.RNN(stack, unroll=True)
+    assert layer.plan.members == kcells.RNN(stack).plan.members == ()
+    x = sequences(rng)
+    layer(x)
+    found = sum(map(float, numbers(layer.losses)))
+    states, expected = [np.zeros((len(x), 4), "float32")] * 2, 0.0
+    for t in range(x.shape[1]):
+        _, states = stack(x[:, t], states)
+        expected += sum(map(float, numbers(stack.losses)))
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found > 0.0

@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from kcells.errors import ConfigurationError
+
 __all__ = ["backend_module"]
 
 
@@ -29,4 +31,7 @@ def backend_module() -> Any:
         from kcells.bench.backends import torch
 
         return torch
-    raise NotImplementedError(f"no floor is known for the backend {name!r}")
+    raise ConfigurationError(
+        f"kcells measures on TensorFlow, JAX and PyTorch; the running backend is {name!r}.\n"
+        f"  Set KERAS_BACKEND to tensorflow, jax or torch."
+    )

@@ -15,10 +15,11 @@ import jax
 import keras
 from jax import lax
 from jax import numpy as jnp
-from keras import ops, tree
+from keras import tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
+from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
@@ -91,7 +92,7 @@ def scan(
     if settings.project is not None:
         xs = settings.project(xs)
     updated = [v for v in variables if not v.trainable]
-    fixed = [(v, _value(v)) for v in variables if v.trainable]
+    fixed = [(v, current_value(v)) for v in variables if v.trainable]
     touched: set[int] = set()
 
     def body(state: Any, x: Any) -> Any:
@@ -108,7 +109,10 @@ def scan(
         )
         return (new_values, tree.flatten(new_carry)), tree.flatten(y)
 
-    first = ([_value(v) for v in updated], [jnp.asarray(leaf) for leaf in tree.flatten(carry)])
+    first = (
+        [current_value(v) for v in updated],
+        [jnp.asarray(leaf) for leaf in tree.flatten(carry)],
+    )
     (values, flat_carry), ys = _scan(body, first, tree.flatten(xs), settings)
     # A frozen weight that no step has touched keeps its value: under mixed precision the
     # one in the carry has been rounded.
@@ -183,8 +187,3 @@ def _one_step(h: Any, coefficients: Any) -> Any:
 def _both_steps(first: Any, second: Any) -> Any:
     """The coefficients of two stretches of steps, one after the other."""
     return first[0] * second[0], second[0] * first[1] + second[1]
-
-
-def _value(variable: Any) -> Any:
-    # Through Keras, so that a value mapped by an outer stateless scope is seen.
-    return ops.cast(ops.convert_to_tensor(variable), variable.dtype)

@@ -13,7 +13,7 @@ from keras import ops, tree
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
-from kcells.engine.backends.tensorflow_loops import OwnLoop, runs_outside_of_xla
+from kcells.engine.backends.tensorflow_own_loop import OwnLoop, runs_outside_of_xla
 from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 

@@ -17,6 +17,7 @@ from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
+from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.torch_checkpoint import (
     in_many_nodes,
@@ -115,7 +116,7 @@ def scan(
         return _in_blocks(step, carry, xs, emits, settings)
     flat_carry, flat_xs = tree.flatten(carry), tree.flatten(xs)
     # Copies of what a step may update: the variables are overwritten at the end.
-    now = [_value(v) if v.trainable else ops.copy(_value(v)) for v in variables]
+    now = [current_value(v) if v.trainable else ops.copy(current_value(v)) for v in variables]
     sizes = (len(now), len(flat_carry), len(flat_xs))
 
     def of_a_block(now: list[Any], after: list[Any]) -> Callable[..., list[Any]]:
@@ -175,11 +176,6 @@ def _in_blocks(
         emitted.append(tree.flatten(ys))
     whole = [torch.cat(same) for same in zip(*emitted, strict=True)]
     return carry, tree.pack_sequence_as(emits, whole)
-
-
-def _value(variable: Any) -> Any:
-    # Through Keras, so that a value mapped by an outer stateless scope is seen.
-    return ops.cast(ops.convert_to_tensor(variable), variable.dtype)
 
 
 def as_one(

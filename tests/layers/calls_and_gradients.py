@@ -11,7 +11,19 @@ import numpy as np
 import pytest
 from keras import ops, tree
 
-__all__ = ["MORE_WAYS", "WAYS", "assert_same", "call", "differentiate", "rare"]
+__all__ = [
+    "MORE_WAYS",
+    "WAYS",
+    "assert_same",
+    "call",
+    "close",
+    "differentiate",
+    "numbers",
+    "on_jax",
+    "on_tensorflow",
+    "on_torch",
+    "rare",
+]
 
 WAYS = {"tensorflow": ("graph", "xla", "eager")}.get(keras.backend.backend(), ("graph",))
 """The ways to test on this backend. JAX always compiles here, PyTorch never does."""
@@ -159,3 +171,22 @@ def _jax(function: Any, layer: Any, arrays: Any, way: str, signature: Any) -> An
     for variable, value in zip(others, after, strict=True):
         variable.assign(value)
     return results, [*for_trained, *for_tensors]
+
+
+def numbers(structure: Any) -> list[np.ndarray]:
+    """The leaves, as NumPy arrays."""
+    return [_numpy(leaf) for leaf in tree.flatten(structure)]
+
+
+def close(ours: Any, theirs: Any, tolerance: float = 1e-10) -> None:
+    """Leaf by leaf."""
+    for a, b in zip(numbers(ours), numbers(theirs), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+on_tensorflow, on_jax, on_torch = (
+    pytest.mark.skipif(name != keras.backend.backend(), reason=f"about {name}")
+    for name in ("tensorflow", "jax", "torch")
+)
+"""Marks for what one backend alone does."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
+from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
 from kcells.types import Step, Structure
@@ -45,8 +46,8 @@ class OwnLoop:
         self._settings, self._xla = settings, xla
         self._variables = [v for v in variables if v.trainable]
         self._others = [v for v in variables if not v.trainable]
-        self._weights = [_value(v) for v in self._variables]
-        self._constants = [_value(v) for v in self._others]
+        self._weights = [current_value(v) for v in self._variables]
+        self._constants = [current_value(v) for v in self._others]
         self._touched = False
         flat_xs = tree.flatten(xs)
         self._length = tf.shape(flat_xs[0])[0]
@@ -260,7 +261,7 @@ class OwnLoop:
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
 
 
-_NEVER_COMPILED = {"EagerPyFunc", "PyFunc", "PyFuncStateless", "PrintV2", "StringFormat"}
+_NEVER_COMPILED = ("EagerPyFunc", "PyFunc", "PrintV2", "StringFormat")
 """Operations that users may well have in a cell and that run outside of XLA."""
 
 
@@ -300,27 +301,11 @@ def _is_float(tensor: Any) -> bool:
     return bool(tf.as_dtype(tensor.dtype).is_floating)
 
 
-def _value(variable: Any) -> Any:
-    # Through Keras, so that a value mapped by an outer stateless scope is seen.
-    return ops.cast(ops.convert_to_tensor(variable), variable.dtype)
-
-
 def runs_outside_of_xla(graph: Any) -> str | None:
     """An operation of a function that XLA cannot compile; None if it knows all."""
-    foreign = {op.type for op in _operations(graph)} & _NEVER_COMPILED
-    return min(foreign, default=None)
-
-
-def _operations(graph: Any) -> Iterator[Any]:
-    """The operations of a function and of all functions that it calls."""
-    yield from graph.get_operations()
-    for definition in graph.as_graph_def(add_shapes=False).library.function:
-        for node in definition.node_def:
-            yield _Operation(node.op)
-
-
-class _Operation(NamedTuple):
-    type: str
+    # The whole definition holds the functions that this one calls, loops among them.
+    definition = graph.as_graph_def().SerializeToString()
+    return next((name for name in _NEVER_COMPILED if name.encode() in definition), None)
 
 
 def _in_buckets(flat_xs: list[Any]) -> list[Any]:
