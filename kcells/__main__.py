@@ -1,6 +1,6 @@
-"""`python -m kcells` is the command `kcells`."""
+"""`python -m kcells` is the command `kcells`, in a process that has imported Keras."""
 
-from kcells.cli import main
+from kcells.commands.group import main
 
 if __name__ == "__main__":
     main(prog_name="kcells")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["BUILTIN_DISTRIBUTION", "SESSION", "CellInfo"]
+__all__ = ["BUILTIN_DISTRIBUTION", "DECLARED_PATHS", "LOOP", "SESSION", "CellInfo"]
 
 BUILTIN_DISTRIBUTION = "kcells"
 """The distribution whose cells own their bare names."""
 
 SESSION = "session"
 """Stands for a distribution in the ids of cells registered in this process."""
+
+LOOP = "loop"
+"""The path that every cell can take."""
+
+DECLARED_PATHS = ("fused", "parallel")
+"""The paths that a declaration may add to it."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -25,6 +31,9 @@ class CellInfo:
         target: where the class is, `"package.module:Class"`.
         summary: the distribution's one-line description.
         requires: the distribution's requirements on kcells, such as `"kcells<1,>=0.1"`.
+        paths: the paths that the cell takes in some configuration, as its distribution
+            declares them: `"fused"` if it has an equivalent LSTM or GRU, `"parallel"` if it
+            is linear in its state; `"loop"` is always there.
 
     Examples:
 
@@ -32,6 +41,8 @@ class CellInfo:
     >>> info = kcells.describe("gru")
     >>> info.id, info.distribution, info.class_name
     ('gru', 'kcells', 'GRUCell')
+    >>> info.paths
+    ('fused', 'loop')
     """
 
     id: str
@@ -40,6 +51,7 @@ class CellInfo:
     target: str
     summary: str = ""
     requires: tuple[str, ...] = ()
+    paths: tuple[str, ...] = (LOOP,)
 
     @property
     def qualified_id(self) -> str:

@@ -4,6 +4,10 @@ Reading the metadata of every installed distribution takes some 20 ms, so the re
 is kept. It is read again when `sys.path` or one of its folders has changed, so that
 a plugin installed from a running notebook is found. If a distribution stands on
 `sys.path` twice, the first one counts, as it does for `import`.
+
+Which paths a cell takes besides the loop nobody can know before an import, so a plugin
+may say it in a group of its own: `min_gru = "parallel"`. Build tools want a dotted name
+there and no list: several paths have dots between them.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ import importlib_metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
+from kcells.registry.info import BUILTIN_DISTRIBUTION, DECLARED_PATHS, LOOP, CellInfo
 
-__all__ = ["GROUP", "declared_cells", "refresh"]
+__all__ = ["GROUP", "TRAITS_GROUP", "declared_cells", "refresh"]
 
 GROUP = "kcells.cells"
+
+TRAITS_GROUP = "kcells.cells.traits"
+"""Where a plugin may say which paths its cells take."""
 
 _Fingerprint = tuple[tuple[str, int], ...]
 
@@ -85,7 +92,8 @@ def _read(distribution: Any) -> list[CellInfo]:
         distribution = importlib_metadata.distribution(name)
     metadata = distribution.metadata
     requires = tuple(_requirements_on_kcells(metadata.get_all("Requires-Dist") or ()))
-    entries = _entries(distribution.read_text("entry_points.txt") or "")
+    text = distribution.read_text("entry_points.txt") or ""
+    traits = dict(_entries(text, TRAITS_GROUP))
     return [
         CellInfo(
             id=cell_id,
@@ -94,13 +102,14 @@ def _read(distribution: Any) -> list[CellInfo]:
             target=target,
             summary=metadata.get("Summary") or "",
             requires=requires,
+            paths=_paths(traits.get(cell_id, "")),
         )
-        for cell_id, target in dict(entries).items()
+        for cell_id, target in dict(_entries(text, GROUP)).items()
     ]
 
 
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Name and target of the entry points of our group; damaged lines are passed over.
+def _entries(text: str, wanted: str) -> Iterator[tuple[str, str]]:
+    """Name and target of the entry points of a group; damaged lines are passed over.
 
     importlib-metadata reads such a file too, and fails as a whole on one bad line.
     """
@@ -108,11 +117,17 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             group = line.strip("[] ")
-        elif group == GROUP and not line.startswith(("#", ";")):
+        elif group == wanted and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
             target = "".join(value.partition("[")[0].split())
             if name.strip() and target:
                 yield name.strip(), target
+
+
+def _paths(traits: str) -> tuple[str, ...]:
+    """The paths that traits name; words of a later kcells are passed over."""
+    words = traits.split(".")
+    return (*(path for path in DECLARED_PATHS if path in words), LOOP)
 
 
 def _location(distribution: Any) -> str:

@@ -1,64 +1,34 @@
-"""Which plugin each cell in a saved configuration comes from.
+"""Which plugin each cell in a saved configuration comes from, and how it is loaded.
 
-A configuration is the nested dict that Keras writes. A cell in it carries the name
-under which its class is registered, `"<distribution>>Class"`; that is enough to find
-the entry point that declares it, without trusting anything else in the file.
+What a configuration says is read in `records`. Here its classes are looked up among the
+installed plugins and in Keras.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from packaging.utils import canonicalize_name, is_normalized_name
-from packaging.version import InvalidVersion, Version
 
 from kcells.errors import MissingPluginError
 from kcells.registry import loading, trust
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
 from kcells.registry.metadata import declared_cells
+from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
 
 __all__ = ["ensure_loaded", "registered_names", "sources"]
-
-PREFIX = "kcells-plugin-"
-
-
-def registered_names(config: Any) -> Iterator[str]:
-    """Every registered class name in a nested configuration."""
-    if isinstance(config, dict):
-        name = config.get("registered_name")
-        if isinstance(name, str) and "class_name" in config:
-            yield name
-        for value in config.values():
-            yield from registered_names(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from registered_names(value)
 
 
 def sources(config: Any) -> list[dict[str, str]]:
     """Id, distribution and version of every declared cell in `config`, as plain data."""
     by_class = {(info.distribution, info.class_name): info for info in declared_cells()}
-    found = [by_class[key] for key in dict.fromkeys(_classes(config)) if key in by_class]
+    found = [by_class[key] for key in dict.fromkeys(declared_classes(config)) if key in by_class]
     return [
         {"id": info.id, "distribution": info.distribution, "version": info.version}
         for info in found
     ]
-
-
-def _classes(config: Any) -> Iterator[tuple[str, str]]:
-    """Distribution and class name of everything in `config` that may be a declared cell."""
-    if isinstance(config, dict):
-        class_name, name = config.get("class_name"), config.get("registered_name")
-        if isinstance(name, str) and ">" in name:
-            package, _, registered = name.rpartition(">")
-            yield canonicalize_name(package), registered
-        elif isinstance(class_name, str) and config.get("module") == "keras.layers":
-            yield BUILTIN_DISTRIBUTION, class_name
-    if isinstance(config, (dict, list, tuple)):
-        for value in config.values() if isinstance(config, dict) else config:
-            yield from _classes(value)
 
 
 def ensure_loaded(config: Any, custom_objects: Mapping[str, Any] | None = None) -> None:
@@ -76,7 +46,7 @@ def ensure_loaded(config: Any, custom_objects: Mapping[str, Any] | None = None) 
         PluginLoadError: if it is there and does not load.
     """
     provided = {**keras.saving.get_custom_objects(), **(custom_objects or {})}
-    versions = {source["distribution"]: source["version"] for source in _recorded(config)}
+    versions = {source["distribution"]: source["version"] for source in recorded_sources(config)}
     for name in dict.fromkeys(registered_names(config)):
         package, separator, class_name = name.rpartition(">")
         if not separator or name in provided or class_name in provided or _is_known(name):
@@ -104,38 +74,6 @@ def _load_class(name: str, class_name: str, infos: tuple[CellInfo, ...]) -> None
             loading.load(info)
         if _is_known(name):
             return
-
-
-def _recorded(config: Any) -> Iterator[dict[str, str]]:
-    if isinstance(config, dict):
-        records = config.get("cell_sources")
-        for record in records if isinstance(records, list) else ():
-            if isinstance(record, dict) and _is_record(record):
-                yield record
-        for value in config.values():
-            yield from _recorded(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _recorded(value)
-
-
-def _is_record(record: dict[Any, Any]) -> bool:
-    # People paste the install line into a shell: nothing of a file goes into it unchecked.
-    distribution, version = record.get("distribution"), record.get("version")
-    return (
-        isinstance(distribution, str)
-        and is_normalized_name(distribution)
-        and isinstance(version, str)
-        and _is_version(version)
-    )
-
-
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
 
 
 def _missing(

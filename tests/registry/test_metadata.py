@@ -117,6 +117,25 @@ def test_a_target_may_be_spelled_in_every_allowed_way(site, spelling):
     assert type(kcells.cell("foo")).__name__ == "FooCell"
 
 
+@pytest.mark.parametrize(
+    ("traits", "paths"),
+    [
+        ("", ("loop",)),
+        ("foo = fused", ("fused", "loop")),
+        ("foo = parallel", ("parallel", "loop")),
+        ("foo = parallel.fused", ("fused", "parallel", "loop")),
+        ("foo = loop", ("loop",)),
+        ("foo = something_later.fused", ("fused", "loop")),
+        ("bar = fused", ("loop",)),
+        ("foo =\n= fused\njunk", ("loop",)),
+    ],
+)
+def test_paths_are_declared_in_a_group_of_their_own(site, traits, paths):
+    site.dist_info("odd-paths", "1.0", f"{DECLARES_FOO}[kcells.cells.traits]\n{traits}\n")
+    assert kcells.describe("foo").paths == paths
+    assert declared_here() == ["odd-paths:foo"]
+
+
 def test_names_are_normalized(site):
     site.dist_info("Odd_Spelling.Of", "1.0", DECLARES_FOO)
     assert kcells.describe("foo").distribution == "odd-spelling-of"

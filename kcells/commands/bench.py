@@ -1,9 +1,7 @@
-"""The command `kcells`.
+"""`kcells bench`: cells against stock Keras.
 
-    kcells bench mlstm ln_gru --size 8x200x32x64
-
-Importing this module imports Keras, and with it one backend; a command that is asked for
-another one starts itself again.
+What measures imports Keras, and with it one backend: it is imported when the command
+runs. A process that has another backend already starts the command again.
 """
 
 from __future__ import annotations
@@ -14,16 +12,14 @@ import sys
 from pathlib import Path
 
 import click
-import keras
 
-from kcells._version import __version__
-from kcells.bench.campaign import Plan, tasks
-from kcells.bench.command import bench_and_report
 from kcells.bench.sizes import DEFAULT_SIZES, Size
-from kcells.bench.store import Results, ResultsError
+from kcells.commands import library
+from kcells.commands.names import complete_cell
+from kcells.commands.output import UserError
 from kcells.errors import KCellsError
 
-__all__ = ["main"]
+__all__ = ["command"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -35,20 +31,8 @@ def _parsed(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tu
         raise click.BadParameter(str(error)) from error
 
 
-class _UserError(click.ClickException):
-    """What the user can mend; the message says how."""
-
-    exit_code = 2
-
-
-@click.group()
-@click.version_option(__version__, prog_name="kcells")
-def main() -> None:
-    """Recurrent cells for Keras 3."""
-
-
-@main.command()
-@click.argument("cells", nargs=-1, required=True, metavar="ID...")
+@click.command("bench")
+@click.argument("cells", nargs=-1, required=True, metavar="ID...", shell_complete=complete_cell)
 @click.option("--backend", type=click.Choice(BACKENDS), help="Left out: Keras' own setting.")
 @click.option(
     "--size",
@@ -62,7 +46,7 @@ def main() -> None:
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG.")
-def bench(
+def command(
     cells: tuple[str, ...],
     backend: str | None,
     sizes: tuple[Size, ...],
@@ -74,27 +58,32 @@ def bench(
 
     Rows that the file of --json holds already are kept, and not measured again.
     """
-    if backend is not None and backend != keras.backend.backend():
+    if backend is not None and not library.choose(backend):
         sys.exit(_start_again(backend))
+    library.load()
+    from kcells.bench.campaign import Plan, tasks
+    from kcells.bench.command import bench_and_report
+    from kcells.bench.store import Results, ResultsError
+
     plan = Plan(cells=cells, sizes=sizes or None, rounds=rounds)
     try:
         tasks(plan)
         results = Results(json_path)
     except (KCellsError, ResultsError) as error:
-        raise _UserError(str(error)) from error
+        raise UserError(str(error)) from error
     bench_and_report(plan, results, picture)
 
 
 def _start_again(backend: str) -> int:
     """Runs the same command in a process of another backend."""
     context = click.get_current_context()
-    command = [sys.executable, "-m", "kcells", "bench", *context.params["cells"]]
+    again = [sys.executable, "-m", "kcells", "bench", *context.params["cells"]]
     for option, value in (
         *(("--size", size) for size in context.params["sizes"]),
         ("--rounds", context.params["rounds"]),
         ("--json", context.params["json_path"]),
         ("--picture", context.params["picture"]),
     ):
-        command += [] if value is None else [option, str(value)]
+        again += [] if value is None else [option, str(value)]
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    return subprocess.run(again, env=environment, check=False).returncode  # noqa: S603

@@ -1,0 +1,195 @@
+"""`kcells inspect`: which plugins a model file needs, from the file alone.
+
+The file may come from anybody. It is read as a zip with JSON in it; no class that it
+names is imported, and none of its texts reaches the terminal with control characters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from packaging.utils import is_normalized_name
+from rich.console import Console
+from rich.text import Text
+
+from kcells import registry
+from kcells.commands.output import UserError, answer, columns, json_option, printable
+from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
+from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
+from kcells.registry.trust import VARIABLE
+
+__all__ = ["command"]
+
+LARGEST_CONFIGURATION = 256 * 2**20
+"""In bytes: more than any model has."""
+
+FATAL = ("hidden", "missing")
+"""What keeps a model from being loaded."""
+
+STYLES = {"installed": "green", "hidden": "red", "missing": "red"}
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def command(context: click.Context, model: Path, as_json: bool) -> None:
+    """Says which cells a .keras file holds, from which distributions and versions.
+
+    Nothing of the file is imported or built. Exit code 1: a plugin is missing here.
+    """
+    archive = read(model)
+    data = report(model, archive["config.json"], archive.get("metadata.json"))
+    answer(as_json, data, lambda shown: show(shown, data))
+    context.exit(1 if any(row["status"] in FATAL for row in data["cells"]) else 0)
+
+
+def report(path: Path, config: Any, metadata: Any) -> dict[str, Any]:
+    """What the file says, as plain data."""
+    try:
+        cells = [dataclasses.asdict(need) for need in needs(config)]
+        needs_kcells = any(n.startswith("kcells>") for n in registered_names(config))
+    except RecursionError as error:
+        raise UserError(f"{path} is nested deeper than any model.") from error
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    return {
+        "file": str(path),
+        "keras_version": version,
+        "needs_kcells": needs_kcells or bool(cells),
+        "cells": cells,
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON files in a model file.
+
+    Raises:
+        UserError: if it is no model file.
+    """
+    if not path.exists():
+        raise UserError(f"there is no file {path}.")
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            f"{path} is no .keras file: it is no zip archive.\n"
+            "  Give a file that model.save(...) wrote under a name that ends in .keras."
+        )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = dict(_read_json(archive))
+    except (ValueError, RecursionError, zipfile.BadZipFile, OSError, RuntimeError) as error:
+        raise UserError(
+            f"{path} cannot be read as a .keras file: {type(error).__name__}: {error}"
+        ) from error
+    if "config.json" not in found:
+        raise UserError(f"{path} is no .keras file: there is no config.json in the archive.")
+    return found
+
+
+def _read_json(archive: zipfile.ZipFile) -> Iterator[tuple[str, Any]]:
+    for name in ("config.json", "metadata.json"):
+        if name in archive.namelist():
+            size = archive.getinfo(name).file_size
+            if size > LARGEST_CONFIGURATION:
+                raise ValueError(f"{name} has {size} bytes, which no model has")
+            yield name, json.loads(archive.read(name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """A cell that a file holds, and what there is of it here.
+
+    Attributes:
+        class_name: the class; empty if the file has a record of it alone.
+        id: its id; empty where nobody here declares it and the file does not say.
+        distribution: where it comes from.
+        saved: the version in the file; empty if it does not say.
+        installed: the version here; empty if it is not installed.
+        status: `"installed"`, `"another version"`, `"no entry point"` (a helper of a plugin
+            that is installed, or a class that it has no more), `"hidden"` or `"missing"`.
+        remedy: what to do about it.
+    """
+
+    class_name: str
+    id: str
+    distribution: str
+    saved: str
+    installed: str
+    status: str
+    remedy: str = ""
+
+
+def needs(config: Any) -> list[Need]:
+    """The cells in a configuration, in its order."""
+    records = {(r["distribution"], str(r.get("id", ""))): r for r in recorded_sources(config)}
+    versions = {record["distribution"]: record["version"] for record in records.values()}
+    declared = {(info.distribution, info.class_name): info for info in _all_cells()}
+    found = []
+    for key in dict.fromkeys(declared_classes(config)):
+        if key in declared or _is_plugin(key[0], versions):
+            info = declared.get(key)
+            found.append(_need(key[1], info.id if info else "", key[0], versions.get(key[0], "")))
+    # A class that nobody here declares has no id here, and its record would stand for it again.
+    known = {(need.distribution, need.id) for need in found}
+    nameless = {need.distribution for need in found if not need.id}
+    rest = [key for key in records if key not in known and key[0] not in nameless]
+    return found + [_need("", key[1], key[0], records[key]["version"]) for key in rest]
+
+
+def _is_plugin(distribution: str, versions: dict[str, str]) -> bool:
+    # The layers of kcells are registered under its name too, and are no cells.
+    if distribution == BUILTIN_DISTRIBUTION or not is_normalized_name(distribution):
+        return False
+    return distribution in versions or distribution.startswith(PREFIX)
+
+
+def _need(class_name: str, cell_id: str, distribution: str, saved: str) -> Need:
+    of_it = [info for info in _all_cells() if info.distribution == distribution]
+    installed = of_it[0].version if of_it else ""
+    status, remedy = "installed", ""
+    if not of_it:
+        status = "missing"
+        remedy = f"pip install {distribution}" + (f"=={saved}" if saved else "")
+    elif of_it[0] in registry.hidden_cells():
+        status, remedy = "hidden", f"add {distribution} to {VARIABLE}"
+    elif not any(cell_id == info.id for info in of_it):
+        status = "no entry point"
+    elif saved and saved != installed:
+        status = "another version"
+    return Need(class_name, cell_id, distribution, saved, installed, status, remedy)
+
+
+def _all_cells() -> list[CellInfo]:
+    return [*registry.list_cells(), *registry.hidden_cells()]
+
+
+def show(console: Console, data: dict[str, Any]) -> None:
+    """A table of the cells."""
+    console.print(
+        f"{printable(data['file'])}, saved with Keras {printable(data['keras_version'])}",
+        soft_wrap=True,
+    )
+    if not data["cells"]:
+        console.print(
+            "It holds no cell, and layers of kcells: it loads after `import kcells`."
+            if data["needs_kcells"]
+            else "It holds nothing of kcells: plain Keras loads it."
+        )
+        return
+    console.print()
+    table = columns("cell", "distribution", "saved", "here", "status")
+    for row in data["cells"]:
+        texts = [row["id"] or row["class_name"], row["distribution"], row["saved"] or "?"]
+        status = Text(row["status"], STYLES.get(row["status"], "yellow"))
+        table.add_row(*map(printable, texts), row["installed"] or "-", status)
+    console.print(table)
+    remedies = dict.fromkeys(row["remedy"] for row in data["cells"] if row["remedy"])
+    if remedies:
+        console.print("\nTo load it here:")
+    for remedy in remedies:
+        console.print(f"  {remedy}", soft_wrap=True)

@@ -1,0 +1,103 @@
+"""What all subcommands print with: a console, JSON, and errors with an exit code.
+
+Names and texts come from the metadata of any package, and from files: none is read as
+markup, and no control character reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = [
+    "Problem",
+    "UserError",
+    "answer",
+    "columns",
+    "console",
+    "heading",
+    "json_option",
+    "own_stdout",
+    "printable",
+]
+
+PIPE_WIDTH = 200
+"""Of what goes to a file or another program, unless COLUMNS says otherwise."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Problem(click.ClickException):
+    """What was asked about has a problem."""
+
+    exit_code = 1
+
+
+class UserError(click.ClickException):
+    """The question has a problem; the message says how it is mended."""
+
+    exit_code = 2
+
+
+def json_option(function: _Function) -> _Function:
+    """The option `--json`, as `as_json`."""
+    option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+    return option(function)
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """Where text goes: standard output, or what is given."""
+    stream = sys.stdout if stream is None else stream
+    made = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in made._environ:
+        made.width = PIPE_WIDTH
+    return made
+
+
+def answer(as_json: bool, data: Any, show: Callable[[Console], None]) -> None:
+    """Prints `data` as JSON, or what `show` makes of it."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+    else:
+        show(console())
+
+
+@contextlib.contextmanager
+def own_stdout(as_json: bool) -> Iterator[None]:
+    """Sends to standard error what others print, where standard output is for JSON."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
+
+
+def columns(*names: str, folding: Sequence[str] = ()) -> Table:
+    """A table; the columns in `folding` are broken into lines, the others stay whole."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for name in names:
+        folds = name in folding
+        table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ignore")
+    return table
+
+
+def heading(text: str) -> Text:
+    """The title of a part."""
+    return Text(text, style="bold cyan")
+
+
+def printable(text: object) -> str:
+    """Text of unknown origin, without control characters.
+
+    Examples:
+
+    >>> printable("a" + chr(27) + "[31mb")
+    'a?[31mb'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))

@@ -1,0 +1,82 @@
+"""What a saved configuration says of its cells; nothing is imported or built for it.
+
+A configuration is the nested dict that Keras writes. A cell in it carries the name
+under which its class is registered, `"<distribution>>Class"`; that is enough to find
+the entry point that declares it, without trusting anything else in the file. The
+command reads files with this module alone, and therefore without Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from packaging.utils import canonicalize_name, is_normalized_name
+from packaging.version import InvalidVersion, Version
+
+from kcells.registry.info import BUILTIN_DISTRIBUTION
+
+__all__ = ["PREFIX", "declared_classes", "recorded_sources", "registered_names"]
+
+PREFIX = "kcells-plugin-"
+"""How the names of plugins start, by convention."""
+
+
+def registered_names(config: Any) -> Iterator[str]:
+    """Every registered class name in a nested configuration."""
+    if isinstance(config, dict):
+        name = config.get("registered_name")
+        if isinstance(name, str) and "class_name" in config:
+            yield name
+        for value in config.values():
+            yield from registered_names(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from registered_names(value)
+
+
+def declared_classes(config: Any) -> Iterator[tuple[str, str]]:
+    """Distribution and class name of everything in `config` that may be a declared cell."""
+    if isinstance(config, dict):
+        class_name, name = config.get("class_name"), config.get("registered_name")
+        if isinstance(name, str) and ">" in name:
+            package, _, registered = name.rpartition(">")
+            yield canonicalize_name(package), registered
+        elif isinstance(class_name, str) and config.get("module") == "keras.layers":
+            yield BUILTIN_DISTRIBUTION, class_name
+    if isinstance(config, (dict, list, tuple)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from declared_classes(value)
+
+
+def recorded_sources(config: Any) -> Iterator[dict[str, str]]:
+    """The records of distributions and versions that kcells has written into `config`."""
+    if isinstance(config, dict):
+        records = config.get("cell_sources")
+        for record in records if isinstance(records, list) else ():
+            if isinstance(record, dict) and _is_record(record):
+                yield record
+        for value in config.values():
+            yield from recorded_sources(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from recorded_sources(value)
+
+
+def _is_record(record: dict[Any, Any]) -> bool:
+    # People paste the install line into a shell: nothing of a file goes into it unchecked.
+    distribution, version = record.get("distribution"), record.get("version")
+    return (
+        isinstance(distribution, str)
+        and is_normalized_name(distribution)
+        and isinstance(version, str)
+        and _is_version(version)
+    )
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
