@@ -1,0 +1,127 @@
+"""`kcells new`: what it writes works, down to a real installation."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+import kcells
+from kcells.commands.new import FILES, Plugin, Template
+
+
+def made(kcells_command, folder, name="foo"):
+    done = kcells_command("new", name, "--folder", folder)
+    assert done.exit_code == 0, done.output
+    return folder / Plugin(name).distribution
+
+
+def test_names(kcells_command, tmp_path):
+    folder = made(kcells_command, tmp_path, "slow_gru")
+    assert folder.name == "kcells-plugin-slow-gru"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "kcells-plugin-slow-gru"
+    assert project["entry-points"]["kcells.cells"] == {
+        "slow_gru": "kcells_plugin_slow_gru:SlowGruCell"
+    }
+    source = (folder / "src/kcells_plugin_slow_gru/slow_gru_cell.py").read_text()
+    assert 'register_keras_serializable(package="kcells-plugin-slow-gru")' in source
+    assert "class SlowGruCell(kcells.Cell)" in source
+
+
+def test_all_files_are_there_and_none_has_a_placeholder_left(kcells_command, tmp_path):
+    folder = made(kcells_command, tmp_path)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {Template(path).substitute(Plugin("foo").names) for path in FILES}
+    assert {".gitignore", ".github/workflows/tests.yml", "LICENSE"} <= found
+    for path in found:
+        text = (folder / path).read_text()
+        assert "%%" not in text
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+            assert max(map(len, text.splitlines()), default=0) <= 100
+    assert "${{ matrix.backend }}" in (folder / ".github/workflows/tests.yml").read_text()
+
+
+def test_every_template_is_used():
+    folder = Path(kcells.__file__).parent / "commands" / "templates"
+    assert {path.name for path in folder.iterdir()} == {*filter(None, FILES.values())}
+
+
+def test_the_paper_is_not_made_up(kcells_command, tmp_path):
+    folder = made(kcells_command, tmp_path)
+    assert "Paper: to be filled in." in (folder / "src/kcells_plugin_foo/foo_cell.py").read_text()
+
+
+def test_what_is_printed(kcells_command, tmp_path):
+    shown = kcells_command("new", "foo", "--folder", tmp_path).output
+    assert "  src/kcells_plugin_foo/foo_cell.py\n" in shown
+    assert '\n  pip install -e ".[test]"\n' in shown
+    done = kcells_command("new", "bar", "--folder", tmp_path / "deeper", "--json")
+    data = json.loads(done.output)
+    assert data["class"] == "BarCell"
+    assert data["folder"] == str(tmp_path / "deeper" / "kcells-plugin-bar")
+    assert "pyproject.toml" in data["files"]
+
+
+def test_nothing_is_overwritten(kcells_command, tmp_path):
+    (tmp_path / "kcells-plugin-foo").mkdir()
+    done = kcells_command("new", "foo", "--folder", tmp_path)
+    assert done.exit_code == 2
+    assert "is there already" in done.output
+    assert not list((tmp_path / "kcells-plugin-foo").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["Foo", "1foo", "foo-bar", "foo__bar", "_foo", "foo_", "", "fö", "a/b", "class", "a.b"]
+)
+def test_no_name(kcells_command, tmp_path, name):
+    done = kcells_command("new", name, "--folder", tmp_path)
+    assert done.exit_code == 2
+    assert "cannot be the id of a new cell" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_of_kcells(kcells_command, tmp_path):
+    done = kcells_command("new", "lstm", "--folder", tmp_path)
+    assert (done.exit_code, "no plugin takes over" in done.output) == (2, True)
+
+
+def test_a_name_of_another_plugin(site, kcells_command, tmp_path):
+    site.plugin("odd-zoo", {"foo": "FooCell"}, source="1 / 0")
+    done = kcells_command("new", "foo", "--folder", tmp_path)
+    assert done.exit_code == 0
+    assert "odd-zoo 1.0 declares a cell foo too" in done.output
+
+
+@pytest.mark.slow
+def test_new_install_test_list(kcells_command, tmp_path):
+    """All that an author does, in an environment that has what this one has."""
+    folder = made(kcells_command, tmp_path)
+    venv.create(tmp_path / "venv", with_pip=False)
+    binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    python = binaries / Path(sys.executable).name
+    inner = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")})
+    here = sysconfig.get_path("purelib")
+    Path(inner, "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+
+    def run(*command):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    run(*pip, "install", *offline, "-e", ".[test]")
+    assert " passed" in run(python, "-m", "pytest", "-rA", "tests")
+    command = "import kcells_command; kcells_command.main()"
+    shown = run(python, "-c", command, "list", "foo")
+    assert shown.splitlines()[2].split() == ["foo", "loop", "kcells-plugin-foo", "0.1.0"]
