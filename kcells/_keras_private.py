@@ -6,14 +6,16 @@ Nothing else in kcells imports from `keras.src`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras.src.backend.common import dtypes as _dtypes
 from keras.src.backend.common.masking import get_keras_mask as _get_keras_mask
 from keras.src.backend.common.masking import set_keras_mask as _set_keras_mask
 
-__all__ = ["get_mask", "set_mask", "sublayers"]
+__all__ = ["float64_stays_float64", "get_mask", "set_mask", "sublayers"]
 
 
 def get_mask(tensor: Any) -> Any:
@@ -40,3 +42,20 @@ def sublayers(layer: Any) -> Iterator[Any]:
         yield from layer._flatten_layers()
     else:
         yield layer
+
+
+@contextlib.contextmanager
+def float64_stays_float64() -> Iterator[None]:
+    """Inside, the results of ops on float64 are float64 on every backend.
+
+    On JAX and PyTorch, Keras' promotion rules turn the results of many of them into
+    float32 (matmul on PyTorch, tanh on JAX), whatever the dtype policy says, and finite
+    differences need all digits.
+    """
+    table = _dtypes.BIT64_TO_BIT32_DTYPE
+    before = table["float64"]
+    table["float64"] = "float64"
+    try:
+        yield
+    finally:
+        table["float64"] = before

@@ -1,0 +1,43 @@
+"""TensorFlow, for the checks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kcells.testing.backends import is_float, weighted_sum
+
+__all__ = ["compiled", "differentiated", "double_precision"]
+
+
+def differentiated(
+    call: Callable[[list[Any]], list[Any]], trained: Sequence[Any], others: Sequence[Any]
+) -> Callable[[Any, Any], tuple[list[Any], list[Any]]]:
+    """See the package."""
+
+    def differentiate(leaves: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+        leaves = [tf.constant(leaf) for leaf in leaves]
+        floats = [leaf for leaf in leaves if is_float(leaf)]
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            results = call(leaves)
+            loss = weighted_sum(results, cotangents)
+        sources = [v.value for v in trained] + floats
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = tape.gradient(loss, sources, unconnected_gradients=zero)
+        return results, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    return differentiate
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled by XLA as a whole."""
+    return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+
+def double_precision() -> contextlib.AbstractContextManager[Any]:
+    """TensorFlow always has float64."""
+    return contextlib.nullcontext()

@@ -1,0 +1,81 @@
+"""A cell can be made again from what it says about itself."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import keras
+from keras import tree
+
+from kcells.structure import plain
+from kcells.testing.law import NotApplicableError, ViolationError, law
+from kcells.testing.models import functional
+from kcells.testing.numbers import as_numpy, same
+from kcells.testing.subject import Subject
+
+__all__ = ["arguments", "clone", "config"]
+
+
+@law("arguments", "Every argument of the constructor is in get_config.", of_class=True)
+def arguments(subject: Subject) -> None:
+    known = _config(subject)
+    asked = constructor_arguments(subject.target.cell_class)
+    if missing := [name for name in asked if name not in known]:
+        raise ViolationError(
+            f"get_config leaves out {', '.join(missing)}: a loaded cell has the default there",
+            missing[0],
+        )
+
+
+@law("config", "from_config(get_config()) makes a cell that says and computes the same.")
+def config(subject: Subject) -> None:
+    before = _config(subject)
+    try:
+        json.dumps(keras.saving.serialize_keras_object(subject.layer().cell))
+    except TypeError as error:
+        raise ViolationError(f"get_config holds what JSON cannot: {error}", "get_config") from error
+    cell = subject.target.cell_class.from_config(dict(before))
+    after = plain(cell.get_config())
+    for name in sorted(before.keys() | after.keys()):
+        if _text(before.get(name)) != _text(after.get(name)):
+            raise ViolationError(
+                f"{name} is {before.get(name)!r} before and {after.get(name)!r} after", name
+            )
+    run = subject.run(subject.layer(cell), subject.inputs)
+    same(run.outputs, subject.expected.outputs, "outputs", what="after from_config")
+
+
+@law("clone", "keras.models.clone_model copies the cell.")
+def clone(subject: Subject) -> None:
+    model = functional(subject.layer(), subject.inputs)
+    copied = keras.models.clone_model(model)
+    copied.set_weights(model.get_weights())
+    outputs = copied(subject.inputs)
+    same(as_numpy(outputs), subject.expected.outputs, "outputs", what="in a clone")
+
+
+def constructor_arguments(cell_class: type) -> list[str]:
+    """The names of the arguments of a constructor, those of its base classes too."""
+    found: dict[str, None] = {}
+    for cls in cell_class.__mro__:
+        if cls in (keras.layers.Layer, object) or "__init__" not in vars(cls):
+            continue
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
+        named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        found |= dict.fromkeys(named)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return [name for name in found if not name.startswith("_")]
+
+
+def _config(subject: Subject) -> dict[str, Any]:
+    cell = subject.layer().cell
+    if not isinstance(cell, keras.layers.Layer):
+        raise NotApplicableError("the cell is no layer, and cannot be saved")
+    return plain(cell.get_config())  # type: ignore[no-any-return]
+
+
+def _text(value: Any) -> str:
+    return str(tree.map_structure(str, plain(value)))

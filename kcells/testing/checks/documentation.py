@@ -1,0 +1,39 @@
+"""A reader finds out what a cell computes, and where that is from."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from kcells.testing.checks.configuration import constructor_arguments
+from kcells.testing.law import ViolationError, law
+from kcells.testing.subject import Subject
+
+__all__ = ["docstring"]
+
+_EQUATION = re.compile(r"^ {4,}\S.* = \S", re.MULTILINE)
+_SOURCE = re.compile(r"arXiv|doi|\b(?:19|20)\d\d\b", re.IGNORECASE)
+
+
+@law(
+    "docstring",
+    "The docstring of the class has equations, their source, and every argument.",
+    of_class=True,
+)
+def docstring(subject: Subject) -> None:
+    cls = subject.target.cell_class
+    text = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    if not text:
+        raise ViolationError(f"{cls.__name__} has no docstring", "docstring")
+    if not _EQUATION.search(text):
+        raise ViolationError(
+            "the docstring has no equation: an indented line such as h_t = tanh(W x_t)", "docstring"
+        )
+    if not _SOURCE.search(text):
+        raise ViolationError(
+            "the docstring names no source: a paper with its year, an arXiv number or a doi",
+            "docstring",
+        )
+    for name in constructor_arguments(cls):
+        if not re.search(rf"\b{re.escape(name)}\b", text):
+            raise ViolationError(f"the docstring says nothing about the argument {name}", name)

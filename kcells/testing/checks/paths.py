@@ -1,0 +1,86 @@
+"""Every way of running the cell computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import tree
+
+from kcells.cells.equivalence import builtin_arguments
+from kcells.layers.rnn import RNN
+from kcells.testing.differentiate import Differentiated
+from kcells.testing.law import NotApplicableError, law
+from kcells.testing.numbers import FORWARD, GRADIENT, same
+from kcells.testing.subject import Gradients, Subject
+
+__all__ = ["equivalent", "paths"]
+
+_PLAIN: dict[str, Any] = {"dispatch": "never", "compile": "never", "parallel": "never"}
+_OTHERS: tuple[dict[str, Any], ...] = (
+    {**_PLAIN, "unroll": True},
+    {"dispatch": "auto"},
+    {"checkpoint": 2},
+)
+_BUILTIN_CELLS: dict[str, Any] = {
+    "lstm": keras.layers.LSTMCell,
+    "gru": keras.layers.GRUCell,
+    "simple_rnn": keras.layers.SimpleRNNCell,
+}
+
+
+@law("paths", "Results and gradients are the same however the loop is run.")
+def paths(subject: Subject) -> None:
+    expected = subject.gradients_of(subject.layer(**_PLAIN))
+    _same(subject.gradients, expected, "between the plain loop and the usual options")
+    for options in _OTHERS:
+        found = subject.gradients_of(subject.layer(**options))
+        _same(found, expected, f"between the plain loop and {options}")
+
+
+def _same(found: Gradients, expected: Gradients, what: str) -> None:
+    for name, result in found.results.items():
+        same(result, expected.results[name], name, FORWARD, what)
+    for name, gradient in found.gradients.items():
+        same(gradient, expected.gradients[name], f"gradient of {name}", GRADIENT, what)
+
+
+@law(
+    "equivalent",
+    "The built-in that equivalent() names has the same outputs, states and gradients.",
+)
+def equivalent(subject: Subject) -> None:
+    layer = subject.layer(dispatch="auto")
+    declared = layer.bound.equivalence
+    if declared.builtin is None:
+        raise NotApplicableError("the cell declares no equivalent")
+    if not declared.holds:
+        obstacles = ", ".join(r.detail or r.condition for r in declared.conditions if not r.holds)
+        raise NotApplicableError(f"no {declared.builtin} in this configuration: {obstacles}")
+    builtin = _builtin(layer)
+    builtin.build(subject.inputs.shape)
+
+    def call(leaves: Sequence[Any]) -> list[Any]:
+        inputs, states = subject.packed(leaves)
+        weights = declared.weights() if declared.weights else layer.trainable_weights
+        values = map(keras.ops.convert_to_tensor, weights)
+        mapping = zip(builtin.trainable_variables, values, strict=True)
+        states = layer.bound.in_builtin_order(states)
+        with keras.StatelessScope(list(mapping)):
+            outputs, *after = builtin(inputs, initial_state=states)
+        return [outputs, *tree.flatten(layer.bound.in_cell_order(after))]
+
+    found = subject.named(layer, Differentiated(layer, call))
+    expected = subject.gradients
+    _same(found, expected, f"between the cell and the {declared.builtin} that it declares")
+
+
+def _builtin(layer: RNN) -> RNN:
+    """A layer around the built-in cell, whose weights are to be set."""
+    declared = layer.bound.equivalence
+    cell_class = _BUILTIN_CELLS[layer.bound.builtin]
+    known = cell_class(1).get_config().keys()
+    arguments = builtin_arguments(layer.cell, declared).items()
+    cell = cell_class(**{key: value for key, value in arguments if key in known and key != "name"})
+    return RNN(cell, return_sequences=True, return_state=True)

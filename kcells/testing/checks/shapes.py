@@ -1,0 +1,66 @@
+"""Results have the structure, shapes and dtypes that the cell declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kcells.structure import Size, leaves_with_paths, size_structure
+from kcells.testing.law import NotApplicableError, ViolationError, law
+from kcells.testing.subject import BATCH, Subject
+from kcells.types import Structure
+
+__all__ = ["initial_state", "output_size", "state_size"]
+
+
+@law(
+    "state_size",
+    "The new states have the structure and shapes of state_size, in the compute dtype.",
+)
+def state_size(subject: Subject) -> None:
+    layer = subject.layer()
+    states = layer.bound.initial_state(BATCH)
+    _, new = layer.bound(Subject.step(subject.inputs, 0), states)
+    check_leaves(new, layer.bound.sizes, "states", layer.bound.compute_dtype)
+
+
+@law("output_size", "The outputs have the structure and shapes of output_size, if it is there.")
+def output_size(subject: Subject) -> None:
+    layer = subject.layer()
+    declared = getattr(layer.cell, "output_size", None)
+    if declared is None:
+        raise NotApplicableError("the cell declares no output_size: kcells infers it")
+    sizes = size_structure(declared, "output_size", layer.bound.name)
+    outputs, _ = layer.bound(Subject.step(subject.inputs, 0), layer.bound.initial_state(BATCH))
+    check_leaves(outputs, sizes, "outputs", layer.bound.compute_dtype)
+
+
+@law("initial_state", "get_initial_state(batch_size) gives states of the shapes of state_size.")
+def initial_state(subject: Subject) -> None:
+    layer = subject.layer()
+    states = layer.bound.initial_state(BATCH)
+    check_leaves(states, layer.bound.sizes, "initial states", layer.bound.compute_dtype)
+
+
+def check_leaves(found: Structure, sizes: Structure, root: str, dtype: str) -> None:
+    """Raises `ViolationError` for a leaf that has not the declared shape or another float dtype."""
+    if isinstance(sizes, Size) and isinstance(found, (list, tuple, dict)):
+        raise ViolationError(f"{root} are {type(found).__name__}, and one tensor is declared", root)
+    actual, declared = (dict(leaves_with_paths(s, root)) for s in (found, sizes))
+    if actual.keys() != declared.keys():
+        raise ViolationError(
+            f"{root} have the leaves {', '.join(actual)}; declared are {', '.join(declared)}", root
+        )
+    for path, leaf in actual.items():
+        _check_leaf(path, leaf, declared[path], dtype)
+
+
+def _check_leaf(path: str, leaf: Any, size: Size, dtype: str) -> None:
+    if tuple(leaf.shape) != size.batched(BATCH):
+        raise ViolationError(
+            f"{path} has the shape {tuple(leaf.shape)}; declared is {size.batched(BATCH)}", path
+        )
+    has = keras.backend.standardize_dtype(leaf.dtype)
+    if "float" in has and has != dtype:
+        raise ViolationError(f"{path} is {has}, and the cell computes in {dtype}", path)

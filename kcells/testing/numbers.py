@@ -1,0 +1,77 @@
+"""Comparing structures of numbers, leaf by leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kcells.structure import leaves_with_paths, map_leaves, outline
+from kcells.testing.law import ViolationError
+from kcells.types import Structure
+
+__all__ = ["FORWARD", "GRADIENT", "all_finite", "as_numpy", "same"]
+
+FORWARD = 1e-5
+"""How far results in float32 may be apart, relative to the largest entry."""
+GRADIENT = 1e-4
+"""How far gradients in float32 may be apart; sums over all steps lose more."""
+_SMALLEST_SCALE = 1e-3
+
+
+def as_numpy(structure: Structure) -> Structure:
+    """Every leaf as an array, floats in float64."""
+
+    def convert(leaf: Any, _: str) -> np.ndarray[Any, Any]:
+        array = np.asarray(keras.ops.convert_to_numpy(leaf))
+        is_int = np.issubdtype(array.dtype, np.integer) or array.dtype == bool
+        return array if is_int else array.astype("float64")
+
+    return map_leaves(convert, structure)
+
+
+def same(
+    actual: Structure, expected: Structure, root: str, tolerance: float = FORWARD, what: str = ""
+) -> None:
+    """Raises `ViolationError` for the leaf that is off by most, if it is off by too much.
+
+    Args:
+        actual, expected: structures of arrays.
+        root: the name of both.
+        tolerance: relative to the largest entry of the expected leaf.
+        what: what has been done, for the message.
+    """
+    found = list(leaves_with_paths(as_numpy(actual), root))
+    wanted = list(leaves_with_paths(as_numpy(expected), root))
+    if [(path, leaf.shape) for path, leaf in found] != [(p, leaf.shape) for p, leaf in wanted]:
+        raise ViolationError(
+            f"{root} changed its shape{what and ' ' + what}: it is {outline(actual)},"
+            f" and should be {outline(expected)}",
+            root,
+        )
+    worst = max(map(_difference, found, wanted), key=lambda item: item[1], default=("", 0.0))
+    if not worst[1] <= tolerance:
+        raise ViolationError(f"{worst[0]} differs{what and ' ' + what}", *worst, tolerance)
+
+
+def _difference(found: tuple[str, Any], wanted: tuple[str, Any]) -> tuple[str, float]:
+    (path, actual), (_, expected) = found, wanted
+    if not actual.size:
+        return path, 0.0
+    if actual.dtype.kind in "iub":
+        return path, float(np.any(actual != expected))
+    scale = max(np.abs(expected).max(), _SMALLEST_SCALE)
+    difference = np.abs(actual - expected).max() / scale
+    return path, float("inf") if np.isnan(difference) else float(difference)
+
+
+def all_finite(named: Sequence[tuple[str, Any]], what: str) -> None:
+    """Raises `ViolationError` for the first leaf with a number that is not finite."""
+    for path, leaf in named:
+        count = int(np.sum(~np.isfinite(as_numpy(leaf))))
+        if count:
+            raise ViolationError(
+                f"{what} {path}: {count} of {np.size(leaf)} numbers are not finite", path
+            )

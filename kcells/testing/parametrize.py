@@ -1,0 +1,86 @@
+"""The checks as tests of pytest, which is imported when somebody asks for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kcells.testing.law import Law
+from kcells.testing.result import ConformanceError
+from kcells.testing.runner import planned, result_of
+from kcells.testing.subject import Subject
+from kcells.testing.target import Target
+
+__all__ = ["Check", "parametrize_with_checks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One law for one cell in one case; a test calls it.
+
+    Attributes:
+        law: the law.
+        subject: the cell, in a case.
+        expected: why the law does not hold, if that is known.
+    """
+
+    law: Law
+    subject: Subject
+    expected: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The id of the test."""
+        cell = self.subject.target.spelled.strip('"')
+        return "-".join(filter(None, [cell, self.subject.case.name, self.law.name]))
+
+    def __call__(self) -> None:
+        """Raises `ConformanceError` if the law is broken; skips and fails as pytest does."""
+        import pytest
+
+        result = result_of(self.law, self.subject, self.expected)
+        if result.is_bad:
+            raise ConformanceError(str(result))
+        if result.status == "skipped":
+            pytest.skip(result.reason)
+        if result.status == "failed as expected":
+            pytest.xfail(result.reason)
+
+
+def parametrize_with_checks(
+    cells: Sequence[Any],
+    expected_failures: Mapping[Any, Mapping[str, str]] | None = None,
+    marks: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Any:
+    """A decorator that runs a test once for each cell, case and law.
+
+    Args:
+        cells: ids, classes, cells, or pairs `(cell, options)` with the options `arguments` and
+            `inputs` of `check_cell`.
+        expected_failures: for a cell, the laws that it is known to break, with reasons.
+        marks: for a law, a mark of pytest; `{"saving": pytest.mark.slow}`.
+        seed: of weights and sequences.
+
+    Returns:
+        A decorator for a test with one argument, `check`, which it has to call.
+
+    Examples:
+
+    >>> from kcells.testing import parametrize_with_checks
+    >>> @parametrize_with_checks(["gru"])
+    ... def test_cell(check):
+    ...     check()
+    """
+    import pytest
+
+    found = []
+    for entry in cells:
+        cell, options = entry if isinstance(entry, tuple) else (entry, {})
+        expected = dict((expected_failures or {}).get(cell, {}))
+        for subject, law in planned(Target(cell, **options), seed=seed):
+            check = Check(law, subject, expected.get(law.name))
+            mark = (marks or {}).get(law.name, ())
+            found.append(pytest.param(check, id=check.name, marks=mark))
+    return pytest.mark.parametrize("check", found)

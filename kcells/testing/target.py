@@ -1,0 +1,100 @@
+"""What is checked: a cell that somebody names, and how to make more of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+from kcells import registry
+from kcells.build import cell as make_cell
+from kcells.cells.protocol import check_cell as check_is_cell
+from kcells.errors import ArgumentError
+from kcells.structure import plain
+from kcells.testing.case import Case, cases_for
+from kcells.types import Structure
+
+__all__ = ["Target"]
+
+
+class Target:
+    """A cell id, class or instance, with the cases to check it in.
+
+    Attributes:
+        cell_class: the class of the cell.
+        title: the cell and where it is from, for reports.
+        spelled: the cell as Python writes it, for the line that reproduces a result.
+        distribution: the distribution that declares it; empty if none does.
+        cases: the configurations to check.
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        arguments: Mapping[str, Any] | None = None,
+        inputs: Structure | None = None,
+    ) -> None:
+        self._cell, self._asked = cell, (arguments, inputs)
+        self._is_made = not isinstance(cell, (str, type))
+        self.distribution = ""
+        if self._is_made:
+            check_is_cell(cell)
+            if arguments is not None:
+                raise ArgumentError(
+                    f"check_cell: {type(cell).__name__} is made already, so it takes no"
+                    f" arguments; received {dict(arguments)!r}. Pass its class instead."
+                )
+            self.cell_class = type(cell)
+            self.title = self.spelled = f"{self.cell_class.__name__}(...)"
+            self.cases = [Case({}, (3,) if inputs is None else inputs)]
+            return
+        if isinstance(cell, str):
+            info = registry.describe(cell)
+            self.cell_class = registry.load(cell)
+            self.distribution = info.distribution
+            self.title = f'"{cell}" ({info.source})'
+            self.spelled = f'"{cell}"'
+        else:
+            self.cell_class = cell
+            self.title = self.spelled = cell.__name__
+        self.cases = cases_for(self.cell_class, arguments, inputs)
+
+    def make(self, case: Case, dtype: str = "float32", **overrides: Any) -> Any:
+        """A new cell, its variables and results in the dtype policy `dtype`."""
+        with policy(dtype):
+            if self._is_made:
+                return self._copy(dtype, overrides)
+            return make_cell(self._cell, **{**case.arguments, **overrides})
+
+    def _copy(self, dtype: str, overrides: Mapping[str, Any]) -> Any:
+        config = plain(self._cell.get_config())
+        if "dtype" in config:
+            config["dtype"] = dtype
+        return self.cell_class.from_config({**config, **overrides})
+
+    def reproduce(self, law: str, seed: int) -> str:
+        """The line of Python that checks one law again."""
+        arguments, inputs = self._asked
+        given = [
+            self.spelled,
+            *([f"arguments={dict(arguments)!r}"] if arguments is not None else []),
+            *([f"inputs={inputs!r}"] if inputs is not None else []),
+            f'only="{law}"',
+            f"seed={seed}",
+        ]
+        return f"kcells.testing.check_cell({', '.join(given)})"
+
+
+@contextlib.contextmanager
+def policy(dtype: str) -> Iterator[None]:
+    """Sets the dtype policy, and float precision with it, for the time being."""
+    before = keras.config.dtype_policy(), keras.config.floatx()
+    keras.config.set_dtype_policy(dtype)
+    keras.config.set_floatx("float64" if dtype == "float64" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before[0])
+        keras.config.set_floatx(before[1])
