@@ -28,6 +28,7 @@ __all__ = [
     "json_option",
     "own_stdout",
     "printable",
+    "reasons_table",
 ]
 
 PIPE_WIDTH = 200
@@ -83,7 +84,16 @@ def columns(*names: str, folding: Sequence[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name in names:
         folds = name in folding
-        table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ignore")
+        table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    return table
+
+
+def reasons_table(reasons: Sequence[dict[str, Any]], title: str = "condition") -> Table:
+    """Conditions with their answers; a reason is `condition`, `holds`, `detail`."""
+    table = columns(title, "holds", "because", folding=[title, "because"])
+    for reason in reasons:
+        holds = Text("yes", "green") if reason["holds"] else Text("no", "red")
+        table.add_row(printable(reason["condition"]), holds, printable(reason["detail"]))
     return table
 
 

@@ -1,0 +1,72 @@
+"""`kcells explain`: how a saved model runs on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from kcells.commands import library
+from kcells.commands.inspect import read
+from kcells.commands.output import (
+    Problem,
+    answer,
+    json_option,
+    own_stdout,
+    printable,
+    reasons_table,
+)
+from kcells.errors import KCellsError
+
+__all__ = ["command"]
+
+
+@click.command("explain")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--all", "all_conditions", is_flag=True, help="Conditions that hold, too.")
+@json_option
+def command(model: Path, all_conditions: bool, as_json: bool) -> None:
+    """Says which path each recurrent layer of a .keras file takes, and why no faster one.
+
+    The model is loaded, and its plugins are imported. The answer is for this machine and
+    Keras' backend; KERAS_BACKEND before the command chooses another.
+    """
+    read(model)
+    with own_stdout(as_json):
+        rows = explained(model)
+    answer(as_json, rows, lambda shown: show(shown, rows, all_conditions))
+
+
+def explained(model: Path) -> list[dict[str, Any]]:
+    """The explanations of a model's layers as plain data."""
+    kcells = library.load()
+    try:
+        loaded = kcells.load_model(model)
+    except KCellsError:
+        raise
+    except Exception as error:
+        raise Problem(
+            f"{model} does not load: {type(error).__name__}: {error}\n"
+            f"  `kcells inspect {model}` says what it needs."
+        ) from error
+    return [dataclasses.asdict(explanation) for explanation in kcells.explain(loaded)]
+
+
+def show(console: Console, rows: list[dict[str, Any]], all_conditions: bool) -> None:
+    """A table for each layer."""
+    if not rows:
+        console.print("No recurrent layer of kcells is in this model.")
+    for number, row in enumerate(rows):
+        title = Text(printable(row["layer"]), style="bold green")
+        title.append(f" ({row['cell']}): ", "default").append(row["path"], "bold")
+        title.append(f", kernel {row['kernel']}, {row['backend']} on {row['device']}")
+        if number:
+            console.print()
+        console.print(title)
+        reasons = [r for r in row["reasons"] if all_conditions or not r["holds"]]
+        if reasons:
+            console.print(reasons_table(reasons))
