@@ -151,7 +151,8 @@ class Subject:
     @staticmethod
     def run(layer: RNN, inputs: Structure, states: Structure = None, **arguments: Any) -> Run:
         """Calls a layer that returns sequences and states."""
-        outputs, *after = layer(inputs, initial_state=states, **arguments)
+        given = None if states is None else map_leaves(lambda leaf, _: _tensor(leaf), states)
+        outputs, *after = layer(inputs, initial_state=given, **arguments)
         flat = tree.flatten(after)
         return Run(as_numpy(outputs), as_numpy(tree.pack_sequence_as(layer.bound.sizes, flat)))
 

@@ -60,7 +60,9 @@ def constructor_arguments(cell_class: type) -> list[str]:
     """The names of the arguments of a constructor, those of its base classes too."""
     found: dict[str, None] = {}
     for cls in cell_class.__mro__:
-        if cls in (keras.layers.Layer, object) or "__init__" not in vars(cls):
+        if cls is keras.layers.Layer:
+            break  # What every layer takes is not the cell's to explain.
+        if cls is object or "__init__" not in vars(cls):
             continue
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

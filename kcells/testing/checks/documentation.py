@@ -11,7 +11,8 @@ from kcells.testing.subject import Subject
 
 __all__ = ["docstring"]
 
-_EQUATION = re.compile(r"^ {4,}\S.* = \S", re.MULTILINE)
+# Not a line of an example, and not the code of one.
+_EQUATION = re.compile(r"^ {4,}(?!>>>|\.\.\.)\S.* = \S", re.MULTILINE)
 _SOURCE = re.compile(r"arXiv|doi|\b(?:19|20)\d\d\b", re.IGNORECASE)
 
 

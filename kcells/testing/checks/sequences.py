@@ -13,10 +13,10 @@ from kcells.testing.numbers import as_numpy, same
 from kcells.testing.subject import BATCH, TIME, Run, Subject
 from kcells.types import Structure
 
-__all__ = ["batch", "causality", "chunking", "loop", "mask"]
+__all__ = ["MASK", "batch", "causality", "chunking", "loop", "mask"]
 
 _WAYS: tuple[dict[str, Any], ...] = ({}, {"unroll": True})
-_MASK = np.array([[1, 1, 0, 0, 1, 0], [0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 0, 0]], bool)
+MASK = np.array([[1, 1, 0, 0, 1, 0], [0, 1, 1, 0, 1, 1], [1, 1, 1, 1, 0, 0]], bool)
 
 
 @law("loop", "A layer gives what the cell gives step by step.")
@@ -30,8 +30,8 @@ def loop(subject: Subject) -> None:
 
 @law("mask", "At an invalid step every state leaf keeps its value, and the output repeats.")
 def mask(subject: Subject) -> None:
-    run = subject.run(subject.layer(), subject.inputs, mask=_MASK)
-    for row, steps in enumerate(_MASK):
+    run = subject.run(subject.layer(), subject.inputs, mask=MASK)
+    for row, steps in enumerate(MASK):
         expected = _without_masked_steps(subject, row, steps)
         what = f"in row {row} of the batch, under the mask {steps.astype(int).tolist()}"
         same(Subject.rows(run.states, [row]), expected.states, "states", what=what)
@@ -89,17 +89,12 @@ def chunking(subject: Subject) -> None:
     layer = subject.layer()
     cut = TIME // 2
     first = subject.run(layer, Subject.slice(subject.inputs, slice(0, cut)))
-    given = map_leaves(lambda leaf, _: _as_computed(leaf), first.states)
-    second = subject.run(layer, Subject.slice(subject.inputs, slice(cut, None)), given)
+    second = subject.run(layer, Subject.slice(subject.inputs, slice(cut, None)), first.states)
     same(second.states, subject.expected.states, "states", what="after two pieces")
     joined = tree.map_structure(
         lambda *parts: np.concatenate(parts, axis=1), first.outputs, second.outputs
     )
     same(joined, subject.expected.outputs, "outputs", what="in two pieces")
-
-
-def _as_computed(leaf: np.ndarray) -> np.ndarray:
-    return leaf.astype("float32") if leaf.dtype == "float64" else leaf
 
 
 def _pairs(found: Run, expected: Run) -> list[tuple[str, Structure, Structure]]:
