@@ -40,31 +40,36 @@ def same(
     Args:
         actual, expected: structures of arrays.
         root: the name of both.
-        tolerance: relative to the largest entry of the expected leaf.
+        tolerance: relative to the largest entry of the expected leaf. If it is 0, the
+            difference that is reported is not relative.
         what: what has been done, for the message.
     """
     found = list(leaves_with_paths(as_numpy(actual), root))
     wanted = list(leaves_with_paths(as_numpy(expected), root))
     if [(path, leaf.shape) for path, leaf in found] != [(p, leaf.shape) for p, leaf in wanted]:
         raise ViolationError(
-            f"{root} changed its shape{what and ' ' + what}: it is {outline(actual)},"
-            f" and should be {outline(expected)}",
+            f"{root}: another structure or shape{what and ' ' + what}.\n"
+            f"  It is {outline(actual)}, and should be {outline(expected)}",
             root,
         )
-    worst = max(map(_difference, found, wanted), key=lambda item: item[1], default=("", 0.0))
-    if not worst[1] <= tolerance:
-        raise ViolationError(f"{worst[0]} differs{what and ' ' + what}", *worst, tolerance)
+    differences = [
+        (path, _difference(actual, expected, bool(tolerance)))
+        for (path, actual), (_, expected) in zip(found, wanted, strict=True)
+    ]
+    path, worst = max(differences, key=lambda item: item[1], default=("", 0.0))
+    if not worst <= tolerance:
+        verb = "differ" if path == root and root.endswith("s") else "differs"
+        raise ViolationError(f"{path} {verb}{what and ' ' + what}", path, worst, tolerance)
 
 
-def _difference(found: tuple[str, Any], wanted: tuple[str, Any]) -> tuple[str, float]:
-    (path, actual), (_, expected) = found, wanted
+def _difference(actual: Any, expected: Any, relative: bool) -> float:
     if not actual.size:
-        return path, 0.0
+        return 0.0
     if actual.dtype.kind in "iub":
-        return path, float(np.any(actual != expected))
-    scale = max(np.abs(expected).max(), _SMALLEST_SCALE)
+        return float(np.any(actual != expected))
+    scale = max(np.abs(expected).max(), _SMALLEST_SCALE) if relative else 1.0
     difference = np.abs(actual - expected).max() / scale
-    return path, float("inf") if np.isnan(difference) else float(difference)
+    return float("inf") if np.isnan(difference) else float(difference)
 
 
 def all_finite(named: Sequence[tuple[str, Any]], what: str) -> None:

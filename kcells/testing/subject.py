@@ -211,9 +211,12 @@ class Subject:
         """Results and gradients of a layer from `layer()`, under their names."""
         return self.named(layer, self.differentiated(layer))
 
-    def named(self, layer: RNN, differentiate: Differentiated) -> Gradients:
-        """What `differentiate` gives for the weights of `layer`, under their names."""
-        results, gradients = differentiate(self.leaves(), self.cotangents())
+    def named(
+        self, layer: RNN, differentiate: Differentiated, leaves: Sequence[Any] | None = None
+    ) -> Gradients:
+        """What `differentiate` gives for `leaves`, or for `leaves()`, under their names."""
+        given = self.leaves() if leaves is None else leaves
+        results, gradients = differentiate(given, self.cotangents())
         return Gradients(
             dict(zip(self._result_names, results, strict=True)),
             dict(zip(self.source_names(layer), gradients, strict=True)),
@@ -222,7 +225,20 @@ class Subject:
     @functools.cached_property
     def gradients(self) -> Gradients:
         """Results and gradients of a layer with its usual options."""
-        return self.gradients_of(self.layer())
+        return self.named(*self._usual)
+
+    @functools.cached_property
+    def gradients_from_start(self) -> Gradients:
+        """The same from the cell's own initial state."""
+        layer, differentiate = self._usual
+        states = tree.flatten(layer.bound.initial_state(BATCH))
+        leaves = tree.flatten(self.inputs) + [ops.convert_to_numpy(state) for state in states]
+        return self.named(layer, differentiate, leaves)
+
+    @functools.cached_property
+    def _usual(self) -> tuple[RNN, Differentiated]:
+        layer = self.layer()
+        return layer, self.differentiated(layer)
 
     @functools.cached_property
     def _result_names(self) -> list[str]:
@@ -244,11 +260,16 @@ class Subject:
 
 
 def weight_names(variables: Sequence[Any]) -> list[str]:
-    """A name for each variable: its own, with what is above it where that is not enough."""
+    """A name for each variable: its own, and which of them it is where several have it.
+
+    Not its path: Keras numbers the layers in it, anew for every cell that is made.
+    """
     names = [variable.name for variable in variables]
     return [
-        f"weight {variable.name if names.count(variable.name) == 1 else variable.path}"
-        for variable in variables
+        f"weight {name}"
+        if names.count(name) == 1
+        else f"weight {name} ({names[: position + 1].count(name)} of {names.count(name)})"
+        for position, name in enumerate(names)
     ]
 
 

@@ -21,6 +21,9 @@ _RELATIVE, _ABSOLUTE = 1e-5, 1e-7
 def gradients(subject: Subject) -> None:
     found = subject.gradients.gradients
     all_finite(list(found.items()), "the gradient of")
+    # Where states are zero, a norm or a root has no derivative.
+    at_start = subject.gradients_from_start.gradients
+    all_finite(list(at_start.items()), "from the cell's own initial state, the gradient of")
     for name, gradient in found.items():
         if name.startswith("weight") and gradient.size and not gradient.any():
             raise ViolationError(

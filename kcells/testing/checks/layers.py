@@ -22,11 +22,13 @@ def wrappers(subject: Subject) -> None:
     expected = subject.expected.outputs
     both = Bidirectional(subject.layer(return_state=False), merge_mode=None)
     both.build(map_leaves(lambda leaf, _: leaf.shape, subject.inputs))
+    # Other weights backwards, or two cells that share theirs would pass.
+    other = Subject(subject.target, subject.case, subject.seed + 1)
     subject.give_weights(both.forward_layer.cell)
-    subject.give_weights(both.backward_layer.cell)
+    other.give_weights(both.backward_layer.cell)
     forward, backward = both(subject.inputs)
     same(as_numpy(forward), expected, "outputs", what="in Bidirectional")
-    turned = subject.stepped(map_leaves(lambda leaf, _: leaf[:, ::-1], subject.inputs)).outputs
+    turned = other.stepped(map_leaves(lambda leaf, _: leaf[:, ::-1], subject.inputs)).outputs
     turned = map_leaves(lambda leaf, _: leaf[:, ::-1], turned)
     same(as_numpy(backward), turned, "outputs", what="backwards, in Bidirectional")
     stack = StackedCells([subject.target.make(subject.case)])

@@ -12,7 +12,7 @@ from kcells.cells.equivalence import builtin_arguments
 from kcells.layers.rnn import RNN
 from kcells.testing.checks.sequences import MASK
 from kcells.testing.differentiate import Differentiated
-from kcells.testing.law import NotApplicableError, law
+from kcells.testing.law import NotApplicableError, ViolationError, law
 from kcells.testing.numbers import FORWARD, GRADIENT, same
 from kcells.testing.subject import Gradients, Subject
 
@@ -61,6 +61,7 @@ def equivalent(subject: Subject) -> None:
         raise NotApplicableError(f"no {declared.builtin} in this configuration: {obstacles}")
     builtin = _builtin(layer)
     builtin.build(subject.inputs.shape)
+    _check_weights(layer, builtin)
 
     def call(leaves: Sequence[Any]) -> list[Any]:
         inputs, states = subject.packed(leaves)
@@ -83,6 +84,21 @@ def equivalent(subject: Subject) -> None:
     )
     same(masked.outputs, plain.outputs, "outputs", what=f"{what}, under a mask")
     same(masked.states, plain.states, "states", what=f"{what}, under a mask")
+
+
+def _check_weights(layer: RNN, builtin: RNN) -> None:
+    """Raises `ViolationError` unless the declared weights have the shapes of the built-in's."""
+    declared = layer.bound.equivalence
+    given = declared.weights() if declared.weights else layer.trainable_weights
+    found = [tuple(weight.shape) for weight in given]
+    needed = [tuple(weight.shape) for weight in builtin.trainable_weights]
+    if found != needed:
+        names = ", ".join(weight.name for weight in builtin.trainable_weights)
+        raise ViolationError(
+            f"the weights for the {declared.builtin} have the shapes {found}; needed are {needed},"
+            f" for {names}. Let equivalent() declare weights=...",
+            "weights",
+        )
 
 
 def _builtin(layer: RNN) -> RNN:

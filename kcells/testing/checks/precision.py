@@ -28,7 +28,7 @@ def mixed_precision(subject: Subject) -> None:
     for weight in layer.trainable_weights:
         if weight.dtype != "float32":
             raise ViolationError(
-                f"weight {weight.name} is {weight.dtype}, not float32", weight.name
+                f"weight {weight.name} is {weight.dtype}, not float32", f"weight {weight.name}"
             )
     outputs, *states = layer(subject.inputs)
     _check_all(outputs, "outputs")
@@ -55,4 +55,4 @@ def _check(path: str, leaf: Any) -> None:
         return
     if dtype != _COMPUTE:
         raise ViolationError(f"{path} is {dtype}, not {_COMPUTE}", path)
-    all_finite([(path, keras.ops.cast(leaf, "float32"))], "")
+    all_finite([(path, keras.ops.cast(leaf, "float32"))], "under mixed_bfloat16,")

@@ -46,7 +46,7 @@ def initial_state(subject: Subject) -> None:
 def check_leaves(found: Structure, sizes: Structure, root: str, dtype: str) -> None:
     """Raises `ViolationError` for a leaf that has not the declared shape or another float dtype."""
     if isinstance(sizes, Size) and isinstance(found, (list, tuple, dict)):
-        raise ViolationError(f"{root} are {type(found).__name__}, and one tensor is declared", root)
+        raise ViolationError(f"{root} are a {type(found).__name__}, and one tensor is declared", root)
     actual, declared = (dict(leaves_with_paths(s, root)) for s in (found, sizes))
     if actual.keys() != declared.keys():
         raise ViolationError(
@@ -59,8 +59,8 @@ def check_leaves(found: Structure, sizes: Structure, root: str, dtype: str) -> N
 def _check_leaf(path: str, leaf: Any, size: Size, dtype: str) -> None:
     if tuple(leaf.shape) != size.batched(BATCH):
         raise ViolationError(
-            f"{path} has the shape {tuple(leaf.shape)}; declared is {size.batched(BATCH)}", path
+            f"{path}: the shape is {tuple(leaf.shape)}, and {size.batched(BATCH)} is declared", path
         )
     has = keras.backend.standardize_dtype(leaf.dtype)
     if "float" in has and has != dtype:
-        raise ViolationError(f"{path} is {has}, and the cell computes in {dtype}", path)
+        raise ViolationError(f"{path}: the dtype is {has}, and the cell computes in {dtype}", path)
