@@ -1,0 +1,179 @@
+"""`kcells check`."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kcells.commands import check, check_child
+from kcells.commands.children import ChildError
+from kcells.testing import Result, laws
+
+BACKEND = keras.backend.backend()
+OTHER = "torch" if BACKEND != "torch" else "jax"
+
+ASKED = {
+    "cell": "gru",
+    "arguments": None,
+    "features": None,
+    "only": ["state_size"],
+    "seed": 0,
+    "record": None,
+    "recorded": [],
+}
+
+
+def result(law="mask", status="passed", backend="jax", **facts):
+    known = {"law": law, "case": "", "status": status, "cell": '"gru"', "backend": backend}
+    rest = dict.fromkeys(["reason", "leaf", "text", "reproduce", "traceback"], "")
+    bad = status in ("failed", "passed unexpectedly")
+    numbers = {"difference": None, "allowed": None}
+    return {"kind": "result", "bad": bad, **known, **rest, **numbers, **facts}
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Stands in for the processes: what they are asked, and by backend what they report."""
+    stories, asked = {}, []
+
+    def reports(module, request, backend, timeout):
+        assert module == check_child.__name__
+        asked.append({**request, "backend": backend})
+        yield from (dict(fact) for fact in stories.get(backend, [result(backend=backend)]))
+        if backend in stories and not stories[backend]:
+            raise ChildError("was killed by signal 11")
+
+    monkeypatch.setattr(check, "reports", reports)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    stories["asked"] = asked
+    return stories
+
+
+def test_keras_own_backend(children, kcells_command):
+    done = kcells_command("check", "gru")
+    assert done.exit_code == 0
+    assert "jax: 1 passed" in done.output
+    (asked,) = children["asked"]
+    assert asked == {**ASKED, "only": [], "backend": "jax"}
+
+
+def test_options_reach_the_kit(children, kcells_command):
+    options = ["--units", 7, "--features", 5, "-a", "use_bias=false", "--seed", 3]
+    kcells_command("check", "gru", *options, "--only", "mask", "--only", "batch")
+    (asked,) = children["asked"]
+    assert asked["arguments"] == {"units": 7, "use_bias": False}
+    assert (asked["features"], asked["seed"], asked["only"]) == (5, 3, ["mask", "batch"])
+
+
+def test_several_backends_are_compared_with_the_first(children, kcells_command):
+    backends = ["--backend", "torch", "--backend", "jax", "--backend", "torch"]
+    shown = kcells_command("check", "gru", *backends).output
+    first, second = children["asked"]
+    assert (first["backend"], second["backend"]) == ("torch", "jax")
+    assert first["record"].endswith(".npz")
+    assert first["recorded"] == []
+    assert second["recorded"] == [first["record"]]
+    assert second["record"] is None
+    assert shown.splitlines()[0].split() == ["law", "torch", "jax"]
+    assert shown.splitlines()[2].split() == ["mask", "passed", "passed"]
+
+
+def test_a_broken_law(children, kcells_command):
+    failed = result(
+        status="failed",
+        case="small",
+        reason="state changed",
+        difference=0.41,
+        allowed=0.0,
+        text="At an invalid step every state keeps its value.",
+        reproduce='check_cell("gru", only="mask")',
+    )
+    children["jax"] = [
+        failed,
+        result("batch", case="small"),
+        result("seeds", "skipped", reason="no"),
+    ]
+    done = kcells_command("check", "gru")
+    assert done.exit_code == 1
+    assert "mask FAILED, case small, backend jax\n" in done.output
+    assert "  state changed: largest difference 0.41 (allowed 0)\n" in done.output
+    assert '  Reproduce: check_cell("gru", only="mask")\n' in done.output
+    assert "seeds is skipped: no" in done.output
+    assert "jax: 1 failed, 1 passed, 1 skipped" in done.output
+    rows = json.loads(kcells_command("check", "gru", "--json").output)
+    assert [row["status"] for row in rows] == ["failed", "passed", "skipped"]
+
+
+def test_a_process_dies(children, kcells_command):
+    children["jax"] = []
+    done = kcells_command("check", "gru")
+    assert done.exit_code == 1
+    assert "on jax, the process was killed by signal 11" in done.output
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(True, 2), (False, 1)])
+def test_errors_of_the_kit(children, kcells_command, wrong, code):
+    children["jax"] = [{"kind": "error", "text": "there is no law", "wrong": wrong}]
+    done = kcells_command("check", "gru")
+    assert (done.exit_code, "on jax: there is no law" in done.output) == (code, True)
+
+
+def test_an_unknown_cell_starts_no_process(children, kcells_command):
+    assert kcells_command("check", "no_such_cell").exit_code == 2
+    assert children["asked"] == []
+
+
+# -- The child
+
+
+def reported(**asked):
+    facts = []
+    check_child.check({**ASKED, **asked}, lambda **fact: facts.append(fact))
+    json.dumps(facts, allow_nan=False)
+    return facts
+
+
+def test_what_a_child_reports():
+    (fact,) = reported(arguments={"units": 5}, features=2)
+    assert fact["kind"] == "result"
+    assert (fact["law"], fact["status"], fact["bad"]) == ("state_size", "passed", False)
+    assert fact["backend"] == BACKEND
+
+
+def test_a_child_records_and_compares(tmp_path):
+    path = str(tmp_path / "first.npz")
+    reported(record=path)
+    (fact,) = reported(only=["backends"], recorded=[path])
+    assert fact["status"] == "passed"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), np.float32("-inf")])
+def test_what_is_not_finite(monkeypatch, number):
+    failed = Result("mask", "", "failed", reason="it is off", difference=number, allowed=0)
+    monkeypatch.setattr(check_child.testing, "run_checks", lambda *_, **__: [failed])
+    (fact,) = reported()
+    assert (fact["reason"], fact["difference"]) == (f"it is off: {float(number)}", None)
+
+
+def test_errors_of_a_child(site):
+    (fact,) = reported(only=["no_such_law"])
+    assert fact["kind"] == "error"
+    assert fact["wrong"]
+    assert laws()[0].name in fact["text"]
+    site.plugin("odd-broken", {"broken": "BrokenCell"}, source="1 / 0")
+    (fact,) = reported(cell="broken")
+    assert (fact["kind"], fact["wrong"]) == ("error", False)
+
+
+@pytest.mark.slow
+def test_real_processes(site, kcells_command):
+    site.plugin("odd-zoo", {"foo": "FooCell"})
+    backends = ["--backend", BACKEND, "--backend", OTHER]
+    only = ["--only", "state_size", "--only", "backends"]
+    done = kcells_command("check", "foo", *backends, *only, "--json")
+    assert done.exit_code == 0, done.output
+    rows = {(row["backend"], row["law"]): row["status"] for row in json.loads(done.output)}
+    assert rows[BACKEND, "backends"] == "skipped"
+    assert rows[OTHER, "backends"] == "passed"
+    assert rows[OTHER, "state_size"] == "passed"

@@ -1,0 +1,151 @@
+"""`kcells doctor`: what its children report, and what it makes of it."""
+
+import json
+
+import keras
+import pytest
+
+from kcells.commands import doctor, doctor_child
+from kcells.commands.children import BACKENDS, ChildError
+
+BACKEND = keras.backend.backend()
+
+SOUND = [
+    {"kind": "backend", "version": "9.9", "device": "cpu", "devices": ["cpu:0"], "kernels": []},
+    {"kind": "runs"},
+]
+
+
+@pytest.fixture
+def children(monkeypatch):
+    """Stands in for the processes: by backend what they report, and how they end."""
+    stories = {}
+
+    def reports(module, request, backend, timeout):
+        assert module == doctor_child.__name__
+        facts, error = stories.get(backend, (SOUND, ""))
+        yield from (dict(fact) for fact in facts)
+        if error:
+            raise ChildError(error)
+
+    monkeypatch.setattr(doctor, "reports", reports)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    return stories
+
+
+def examined(kcells_command, *arguments):
+    done = kcells_command("doctor", "--json", *arguments)
+    return json.loads(done.output), done.exit_code
+
+
+def test_nothing_is_broken(children, kcells_command):
+    data, code = examined(kcells_command)
+    assert (data["problems"], code) == ([], 0)
+    assert data["keras"] == keras.__version__
+    assert data["default_backend"] == "jax"
+    assert [backend["name"] for backend in data["backends"]] == list(BACKENDS)
+    shown = kcells_command("doctor").output
+    assert "jax *" in shown
+    assert "Nothing is broken." in shown
+    assert max(map(len, shown.splitlines()[3:])) <= 80
+
+
+def test_kernels_are_named(children, kcells_command):
+    kernels = [{"name": "cudnn", "builtins": ["lstm", "gru"], "dtypes": ["float32"]}]
+    children["jax"] = ([SOUND[0] | {"kernels": kernels}, SOUND[1]], "")
+    assert "cudnn lstm+gru" in kcells_command("doctor").output
+
+
+def test_a_backend_does_not_start(children, kcells_command):
+    children["torch"] = ([], "ended with exit code 1\nOSError: libtorch is broken")
+    data, code = examined(kcells_command)
+    assert (data["problems"], code) == (["backend torch is broken"], 1)
+    shown = kcells_command("doctor").output
+    assert "the process ended with exit code 1\nOSError: libtorch is broken" in shown
+
+
+def test_a_backend_starts_and_does_not_run(children, kcells_command):
+    children["torch"] = (SOUND[:1], "was killed by signal 4")
+    assert examined(kcells_command)[0]["problems"] == ["backend torch is broken"]
+
+
+def test_a_plugin_does_not_load(site, children, kcells_command):
+    site.plugin("odd-zoo", {"foo": "FooCell", "bar": "BarCell"})
+    facts = [
+        {"kind": "plugin", "cell": "odd-zoo:foo", "error": "ImportError: [bold] no\nTraceback"},
+        {"kind": "plugin", "cell": "odd-zoo:bar", "error": ""},
+    ]
+    children.update(dict.fromkeys(BACKENDS, (SOUND + facts, "")))
+    data, code = examined(kcells_command)
+    assert code == 1
+    assert data["problems"] == [f"cell odd-zoo:foo does not load on {name}" for name in BACKENDS]
+    rows = {row["cell"]: row for row in data["plugins"]}
+    assert rows["bar"]["loads_on"] == list(BACKENDS)
+    shown = kcells_command("doctor").output
+    assert shown.count("ImportError: [bold] no\nTraceback") == 1
+
+
+def test_a_plugin_takes_the_process_with_it(site, children, kcells_command):
+    site.plugin("odd-zoo", {"foo": "FooCell"})
+    loading = {"kind": "loading", "cell": "odd-zoo:foo"}
+    children["jax"] = ([*SOUND, loading], "was killed by signal 11")
+    data, _ = examined(kcells_command)
+    assert data["problems"] == ["cell odd-zoo:foo does not load on jax"]
+    (backend,) = [b for b in data["backends"] if b["name"] == "jax"]
+    assert backend["plugins"] == {"odd-zoo:foo": "the process was killed by signal 11"}
+
+
+def test_no_backend(children, kcells_command, monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    data, code = examined(kcells_command)
+    assert code == 1
+    assert 'no backend is installed: pip install "kcells[tensorflow]"' in data["problems"][0]
+    assert data["problems"][1] == "Keras is set to jax, which is not installed"
+    assert "not installed" in kcells_command("doctor").output
+
+
+def test_one_backend(children, kcells_command):
+    data, code = examined(kcells_command, "--backend", "torch")
+    assert ([backend["name"] for backend in data["backends"]], code) == (["torch"], 0)
+
+
+def test_ambiguous_and_hidden(site, children, kcells_command, monkeypatch):
+    site.plugin("odd-one", {"foo": "FooCell"})
+    site.plugin("odd-two", {"foo": "FooCell"})
+    assert examined(kcells_command)[0]["ambiguous"] == ["odd-one:foo", "odd-two:foo"]
+    assert "odd-one:foo, odd-two:foo" in kcells_command("doctor").output
+    monkeypatch.setenv("KCELLS_PLUGINS", "odd-one")
+    data, code = examined(kcells_command)
+    assert code == 0
+    assert data["ambiguous"] == []
+    assert "odd-two:foo" in data["hidden"]
+    shown = " ".join(kcells_command("doctor").output.split())
+    assert "KCELLS_PLUGINS=odd-one hides" in shown
+
+
+def test_what_a_child_reports(site):
+    site.plugin("odd-broken", {"broken": "BrokenCell"}, source="1 / 0")
+    site.plugin("odd-zoo", {"foo": "FooCell"})
+    facts = []
+    doctor_child.examine(None, lambda **fact: facts.append(fact))
+    assert [fact["kind"] for fact in facts[:3]] == ["backend", "runs", "loading"]
+    assert facts[0]["device"] in ("cpu", "gpu")
+    assert facts[0]["devices"]
+    errors = {fact["cell"]: fact["error"] for fact in facts if fact["kind"] == "plugin"}
+    assert errors["odd-zoo:foo"] == ""
+    assert "ZeroDivisionError" in errors["odd-broken:broken"]
+    assert "Traceback" in errors["odd-broken:broken"]
+    json.dumps(facts)
+
+
+@pytest.mark.slow
+def test_a_real_process(site, kcells_command):
+    site.plugin("odd-exit", {"leaves": "LeavesCell"}, source="import os; os._exit(7)")
+    data, code = examined(kcells_command, "--backend", BACKEND)
+    assert code == 1
+    assert data["problems"] == [f"cell odd-exit:leaves does not load on {BACKEND}"]
+    (backend,) = data["backends"]
+    assert backend["works"]
+    assert backend["version"]
+    assert "ended with exit code 7" in backend["plugins"]["odd-exit:leaves"]
