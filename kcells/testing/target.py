@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+from keras import tree
 
 from kcells import registry
 from kcells.build import cell as make_cell
@@ -65,14 +66,13 @@ class Target:
         """A new cell, its variables and results in the dtype policy `dtype`."""
         with policy(dtype):
             if self._is_made:
-                return self._copy(dtype, overrides)
-            return make_cell(self._cell, **{**case.arguments, **overrides})
-
-    def _copy(self, dtype: str, overrides: Mapping[str, Any]) -> Any:
-        config = plain(self._cell.get_config())
-        if "dtype" in config:
-            config["dtype"] = dtype
-        return self.cell_class.from_config({**config, **overrides})
+                return _copy(self._cell, dtype, overrides)
+            # A cell of cells would otherwise share them with all others that are made here.
+            arguments = tree.map_structure(
+                lambda a: _copy(a, dtype) if isinstance(a, keras.layers.Layer) else a,
+                plain({**case.arguments, **overrides}),
+            )
+            return make_cell(self._cell, **arguments)
 
     def reproduce(self, law: str, seed: int) -> str:
         """The line of Python that checks one law again."""
@@ -85,6 +85,23 @@ class Target:
             f"seed={seed}",
         ]
         return f"kcells.testing.check_cell({', '.join(given)})"
+
+
+def _copy(cell: Any, dtype: str, overrides: Mapping[str, Any] | None = None) -> Any:
+    """A cell like this one, without its weights, and all of it in the dtype policy `dtype`."""
+    config = _in_policy(plain(cell.get_config()), dtype)
+    return type(cell).from_config({**config, **(overrides or {})})
+
+
+def _in_policy(config: Any, dtype: str) -> Any:
+    """`config` with the policy of the layer and of all layers in it replaced."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(_in_policy(member, dtype) for member in config)
+    if not isinstance(config, dict):
+        return config
+    replaced = {key: _in_policy(member, dtype) for key, member in config.items()}
+    # What else has a dtype, such as an initializer, is not said to be trainable.
+    return {**replaced, "dtype": dtype} if {"dtype", "trainable"} <= config.keys() else replaced
 
 
 @contextlib.contextmanager

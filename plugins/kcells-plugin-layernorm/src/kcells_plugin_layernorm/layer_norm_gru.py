@@ -6,7 +6,7 @@ state. So both steps of the input side, product and norm, are in `project_inputs
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
@@ -14,6 +14,9 @@ from keras import activations, constraints, initializers, ops, regularizers
 from kcells import Cell, Equivalence, Reason, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["LayerNormGRUCell"]
 
@@ -279,6 +282,17 @@ class LayerNormGRUCell(Cell):
         variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
         normalized = centered * ops.rsqrt(variance + self.epsilon)
         return ops.cast(normalized, self.compute_dtype) * self.gamma[side, block]
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        return [
+            Case({"units": 4}, name="default"),
+            Case({"units": 4, "reset_after": False}, name="reset before"),
+            Case({"units": 4, "normalize": False}, name="a GRU"),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

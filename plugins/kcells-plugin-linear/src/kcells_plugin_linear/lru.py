@@ -8,7 +8,7 @@ sees two axes and draws both parts apart from each other.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers
@@ -16,6 +16,9 @@ from keras import constraints, initializers, ops, regularizers
 from kcells import Cell, LinearRecurrence, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["LRUCell"]
 
@@ -258,6 +261,17 @@ class LRUCell(Cell):
         parts = ops.concatenate([x[..., 0], -x[..., 1]], axis=-1)
         outputs = ops.matmul(parts, self.output_kernel)
         return outputs if self.feedthrough is None else outputs + projected[1]
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        return [
+            Case({"units": 4}, name="default"),
+            Case({"units": 3, "state_units": 5, "feedthrough": "diagonal"}, name="diagonal"),
+            Case({"units": 4, "state_units": 2, "feedthrough": None}, name="no feedthrough"),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -5,7 +5,7 @@ So everything but one product and one sum is in `project_inputs`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
@@ -13,6 +13,9 @@ from keras import activations, constraints, initializers, ops, regularizers
 from kcells import Cell, LinearRecurrence, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["MinGRUCell"]
 
@@ -153,6 +156,16 @@ class MinGRUCell(Cell):
         """`h_t = kept_t * h_{t-1} + new_t`, of which the output is `h_t`."""
         kept, new = projected
         return LinearRecurrence([kept], [new], lambda states, projected: states[0])
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        return [
+            Case({"units": 4}, name="default"),
+            Case({"units": 4, "activation": "positive"}, name="positive"),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

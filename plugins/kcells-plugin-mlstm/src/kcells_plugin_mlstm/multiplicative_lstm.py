@@ -6,7 +6,7 @@ state; they are all in `project_inputs`, so that the loop is left with two produ
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
@@ -14,6 +14,9 @@ from keras import activations, constraints, initializers, ops, regularizers
 from kcells import Cell, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["MultiplicativeLSTMCell"]
 
@@ -272,6 +275,14 @@ class MultiplicativeLSTMCell(Cell):
             return bias
         i, _, u, o = ops.split(bias, 4)
         return ops.concatenate([i, ops.ones((self.units,), dtype=dtype), u, o])
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        inside = {"units": 4, "output_gate": "inside", "weight_normalization": True}
+        return [Case({"units": 4}, name="default"), Case(inside, name="inside, normalized")]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

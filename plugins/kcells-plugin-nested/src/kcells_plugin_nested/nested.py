@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers, tree
@@ -10,6 +10,9 @@ from keras import constraints, initializers, ops, regularizers, tree
 import kcells
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["NestedCell"]
 
@@ -144,6 +147,17 @@ class NestedCell(kcells.Cell):
         vector, matrix = sorted(tree.flatten(projected), key=lambda leaf: len(leaf.shape))
         state_1, state_2_3 = self.state_dropout.drop(list(states), training)
         return projected, [state_1 + vector, state_2_3 + matrix]
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        units = {"unit_1": 4, "unit_2": 2, "unit_3": 3}
+        return [
+            Case(units, inputs=[(2,), (3, 5)], name="list"),
+            Case(units, inputs={"b": (2,), "a": (3, 5)}, name="dict"),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import tree
@@ -12,6 +12,9 @@ from kcells.cells import BoundCell, infer_step
 from kcells.errors import CellError, StructureError
 from kcells.structure import child, leaves_with_paths, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
 
 __all__ = ["ParallelCells"]
 
@@ -160,6 +163,18 @@ class ParallelCells(kcells.Cell):
 
     def _pack(self, branches: list[Structure]) -> Structure:
         return tree.pack_sequence_as(self._layout.bounds, branches)
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        pair = {"b": keras.layers.GRUCell(4), "a": keras.layers.LSTMCell(3)}
+        nested = [kcells.cell("gru", 2), {"inner": kcells.cell("nested", 4, 2, 3)}]
+        return [
+            Case({"cells": pair}, inputs={"b": (2,), "a": (5,)}, name="dict"),
+            Case({"cells": nested}, inputs=[(2,), {"inner": [(3,), (2, 5)]}], name="nested"),
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cells": _encode(self.cells)}

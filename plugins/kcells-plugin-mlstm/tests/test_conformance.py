@@ -1,0 +1,10 @@
+"""The laws that every cell keeps."""
+
+import pytest
+
+from kcells.testing import parametrize_with_checks
+
+
+@parametrize_with_checks(["mlstm"], marks={"saving": pytest.mark.slow})
+def test_law(check):
+    check()
