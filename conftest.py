@@ -5,6 +5,7 @@ Keras fixes its backend at import, so a process tests one backend.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 import keras
 import numpy as np
 import pytest
+from keras import tree
 
 
 @pytest.fixture
@@ -123,3 +125,104 @@ def _finite_differences(function: Callable[[], float], array: np.ndarray) -> np.
         gradient[index] = (above - function()) / (2 * step)
         array[index] = kept
     return gradient
+
+
+@pytest.fixture
+def compare(rng: np.random.Generator) -> Callable[..., None]:
+    """A function that holds a layer against a program in NumPy; see `_compare`."""
+    return functools.partial(_compare, rng)
+
+
+# What a central difference over 2e-6 of a loss near 10 is off by.
+_ERROR_OF_DIFFERENCES = 4e-9
+
+
+def _compare(
+    rng: np.random.Generator,
+    layer: Any,
+    inputs: Any,
+    reference: Callable[..., Any],
+    mask: np.ndarray | None = None,
+    tolerance: float = 1e-10,
+) -> None:
+    """Results and all gradients of a layer are those of a program that shares no code with it.
+
+    Args:
+        rng: for the initial states, and for the sum whose gradients are taken.
+        layer: built; returns sequences and states.
+        inputs: a structure of sequences.
+        reference: maps the weights, by name, and the leaves of inputs and initial states, all
+            in float64, to those of outputs and states.
+        mask: for the layer; the reference knows it already.
+        tolerance: relative to the largest entry, since small ones are differences of large ones.
+    """
+    from kcells.testing import Differentiated
+
+    flat = tree.flatten(inputs)
+    batch = len(flat[0])
+    states = [rng.normal(size=size.batched(batch)) for size in tree.flatten(layer.bound.sizes)]
+    leaves = [leaf.astype(layer.variable_dtype) for leaf in (*flat, *states)]
+
+    def call(leaves: list[Any]) -> list[Any]:
+        x = tree.pack_sequence_as(inputs, leaves[: len(flat)])
+        start = tree.pack_sequence_as(layer.bound.sizes, leaves[len(flat) :])
+        return tree.flatten(layer(x, initial_state=start, mask=mask))
+
+    weights = {w.name: np.array(keras.ops.convert_to_numpy(w), "float64") for w in layer.weights}
+    given = [leaf.astype("float64") for leaf in leaves]
+    expected = reference(weights, *given)
+    factors = [rng.normal(size=result.shape) for result in expected]
+    results, gradients = Differentiated(layer, call)(leaves, factors)
+    for position, pair in enumerate(zip(results, expected, strict=True)):
+        _assert_close(*pair, tolerance, f"result {position}")
+
+    def loss() -> float:
+        return float(
+            sum(np.vdot(r, f) for r, f in zip(reference(weights, *given), factors, strict=True))
+        )
+
+    sources = [*weights.items(), *((f"leaf {k}", leaf) for k, leaf in enumerate(given))]
+    for gradient, (name, array) in zip(gradients, sources, strict=True):
+        difference = _finite_differences(loss, array)
+        _assert_close(gradient, difference, tolerance, f"gradient: {name}", _ERROR_OF_DIFFERENCES)
+
+
+def _assert_close(
+    actual: np.ndarray, expected: np.ndarray, tolerance: float, what: str, absolute: float = 0.0
+) -> None:
+    assert actual.shape == expected.shape, what
+    error, scale = np.abs(actual - expected).max(), np.abs(expected).max()
+    assert error <= tolerance * scale + absolute, f"{what} is off by {error:.3g} of {scale:.3g}"
+
+
+@pytest.fixture
+def weight_arguments() -> Callable[..., None]:
+    """A function for the arguments that say how weights start and what is asked of them."""
+    return _check_weight_arguments
+
+
+def _check_weight_arguments(build: Callable[..., Any], part: str, names: set[str]) -> None:
+    """`<part>_initializer`, `_regularizer` and `_constraint` are for these weights alone.
+
+    Args:
+        build: makes a built cell from arguments.
+        part: the beginning of the three names.
+        names: the weights.
+    """
+
+    def named(cell: Any, value: float) -> set[str]:
+        return {w.name for w in cell.weights if np.all(keras.ops.convert_to_numpy(w) == value)}
+
+    assert named(build(**{f"{part}_initializer": keras.initializers.Constant(0.25)}), 0.25) == names
+    cell = build(**{f"{part}_regularizer": keras.regularizers.L2(0.5)})
+    for weight in cell.weights:
+        weight.assign(keras.ops.ones(weight.shape))
+    count = sum(np.prod(weight.shape) for weight in cell.weights if weight.name in names)
+    loss = keras.ops.convert_to_numpy(sum(cell.losses))
+    np.testing.assert_allclose(loss, 0.5 * count, rtol=1e-5)
+    cell = build(**{f"{part}_constraint": keras.constraints.NonNeg()})
+    for weight in cell.weights:
+        weight.assign(-keras.ops.ones(weight.shape))
+    zeros = [keras.ops.zeros(weight.shape) for weight in cell.weights]
+    keras.optimizers.SGD(1.0).apply(zeros, cell.weights)
+    assert named(cell, 0.0) == names
