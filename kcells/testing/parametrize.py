@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kcells.errors import ConfigurationError
 from kcells.testing.law import Law
 from kcells.testing.result import ConformanceError
-from kcells.testing.runner import planned, result_of
+from kcells.testing.runner import check_names, planned, result_of
 from kcells.testing.subject import Subject
 from kcells.testing.target import Target
 
@@ -32,8 +33,8 @@ class Check:
     @property
     def name(self) -> str:
         """The id of the test."""
-        cell = self.subject.target.spelled.strip('"')
-        return "-".join(filter(None, [cell, self.subject.case.name, self.law.name]))
+        subject = self.subject
+        return "-".join(filter(None, [subject.target.name, subject.case.name, self.law.name]))
 
     def __call__(self) -> None:
         """Raises `ConformanceError` if the law is broken; skips and fails as pytest does."""
@@ -66,6 +67,9 @@ def parametrize_with_checks(
     Returns:
         A decorator for a test with one argument, `check`, which it has to call.
 
+    Raises:
+        ConfigurationError: for an unknown law, or expectations of a cell that is not there.
+
     Examples:
 
     >>> from kcells.testing import parametrize_with_checks
@@ -76,11 +80,22 @@ def parametrize_with_checks(
     import pytest
 
     found = []
-    for entry in cells:
-        cell, options = entry if isinstance(entry, tuple) else (entry, {})
-        expected = dict((expected_failures or {}).get(cell, {}))
+    marks, failures = marks or {}, expected_failures or {}
+    pairs = [entry if isinstance(entry, tuple) else (entry, {}) for entry in cells]
+    check_names([*marks, *(name for names in failures.values() for name in names)])
+    _check_cells(failures, [cell for cell, _ in pairs])
+    for cell, options in pairs:
+        expected = dict(failures.get(cell, {}))
         for subject, law in planned(Target(cell, **options), seed=seed):
             check = Check(law, subject, expected.get(law.name))
-            mark = (marks or {}).get(law.name, ())
+            mark = marks.get(law.name, ())
             found.append(pytest.param(check, id=check.name, marks=mark))
     return pytest.mark.parametrize("check", found)
+
+
+def _check_cells(failures: Mapping[Any, Any], cells: Sequence[Any]) -> None:
+    for cell in failures:
+        if cell not in cells:
+            raise ConfigurationError(
+                f"expected_failures speaks of {cell!r}, which is not among the cells to check."
+            )

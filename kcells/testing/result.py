@@ -60,7 +60,7 @@ class Result:
     def __str__(self) -> str:
         where = f", case {self.case}" if self.case else ""
         lines = [f"{self.law} {self.status.upper()}: {self.cell}{where}, backend {self.backend}"]
-        lines += [f"  {line}" for line in self._reason().splitlines()]
+        lines += [f"  {line}".rstrip() for line in self._reason().splitlines()]
         if self.is_bad:
             lines += [f"  Law: {self.text}", f"  Reproduce: {self.reproduce}"]
         lines += [f"  {line}" for line in self.traceback.rstrip().splitlines()]

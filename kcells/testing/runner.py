@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
@@ -20,7 +21,7 @@ from kcells.testing.subject import Subject
 from kcells.testing.target import Target, policy
 from kcells.types import Structure
 
-__all__ = ["check_cell", "laws", "planned", "record", "result_of", "run_checks"]
+__all__ = ["check_cell", "check_names", "laws", "planned", "record", "result_of", "run_checks"]
 
 Path: TypeAlias = str | PathLike[str]
 
@@ -111,7 +112,7 @@ def run_checks(
     """
     target = Target(cell, arguments, inputs)
     expected = dict(expected_failures or {})
-    _known([*expected, *_names(only)])
+    check_names([*expected, *_names(only)])
     for subject, law in planned(target, only, seed, recorded):
         yield result_of(law, subject, expected.get(law.name))
 
@@ -145,7 +146,7 @@ def result_of(law: Law, subject: Subject, expected: str | None = None) -> Result
         "cell": subject.target.title,
         "backend": keras.backend.backend(),
         "text": law.text,
-        "reproduce": subject.target.reproduce(law.name, subject.seed),
+        "reproduce": subject.target.reproduce(law.name, subject.seed, subject.recorded),
     }
     status: Status
     try:
@@ -172,10 +173,17 @@ def _what_is_wrong(error: Exception, expected: str | None) -> dict[str, Any]:
             "difference": error.difference,
             "allowed": error.allowed,
         }
-    reason = f"{type(error).__name__}: {error}"
+    # Keras sets some of its messages in bold.
+    reason = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")
     if isinstance(error, KCellsError):
         return {"reason": reason}
-    return {"reason": reason, "traceback": "".join(traceback.format_exception(error))}
+    return {"reason": reason, "traceback": _where(error)}
+
+
+def _where(error: Exception) -> str:
+    """Where it was raised, below the call of the law; what it says stands above."""
+    lines = traceback.format_tb(error.__traceback__)[1:]
+    return "".join(["Traceback (most recent call last):\n", *lines])
 
 
 def record(
@@ -217,7 +225,8 @@ def _names(only: str | Collection[str] | None) -> list[str]:
     return [only] if isinstance(only, str) else list(only or ())
 
 
-def _known(names: Collection[str]) -> None:
+def check_names(names: Collection[str]) -> None:
+    """Raises `ConfigurationError` for a name that is no law's."""
     every = [law.name for law in LAWS]
     for name in names:
         if name not in every:

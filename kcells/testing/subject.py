@@ -24,6 +24,7 @@ from kcells.structure import leaves_with_paths, map_leaves
 from kcells.testing.backends import backend_module
 from kcells.testing.case import Case
 from kcells.testing.differentiate import Differentiated
+from kcells.testing.law import NotApplicableError
 from kcells.testing.numbers import as_numpy
 from kcells.testing.target import Target, policy
 from kcells.types import Structure
@@ -62,6 +63,11 @@ class Subject:
         self, target: Target, case: Case, seed: int = 0, recorded: Sequence[Any] = ()
     ) -> None:
         self.target, self.case, self.seed, self.recorded = target, case, seed, recorded
+
+    def need_layer(self) -> None:
+        """Ends a law that is about saving and copying, where the cell is no layer."""
+        if not self.target.is_layer:
+            raise NotApplicableError("the cell is no Keras layer: it cannot be saved or copied")
 
     # -- What goes in
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,10 +25,13 @@ class Target:
 
     Attributes:
         cell_class: the class of the cell.
+        name: the cell in a word.
         title: the cell and where it is from, for reports.
-        spelled: the cell as Python writes it, for the line that reproduces a result.
+        spelled: the cell as Python writes it, for the line that reproduces a result; one
+            that was made already is called `cell` there.
         distribution: the distribution that declares it; empty if none does.
         cases: the configurations to check.
+        is_layer: whether it is a Keras layer, which can be saved and copied.
     """
 
     def __init__(
@@ -48,23 +51,30 @@ class Target:
                     f" arguments; received {dict(arguments)!r}. Pass its class instead."
                 )
             self.cell_class = type(cell)
-            self.title = self.spelled = f"{self.cell_class.__name__}(...)"
+            self.name = self.cell_class.__name__
+            self.title, self.spelled = f"{self.name}(...)", "cell"
             self.cases = [Case({}, (3,) if inputs is None else inputs)]
             return
         if isinstance(cell, str):
             info = registry.describe(cell)
             self.cell_class = registry.load(cell)
             self.distribution = info.distribution
-            self.title = f'"{cell}" ({info.source})'
+            self.name, self.title = cell, f'"{cell}" ({info.source})'
             self.spelled = f'"{cell}"'
         else:
             self.cell_class = cell
-            self.title = self.spelled = cell.__name__
+            self.name = self.title = self.spelled = cell.__name__
         self.cases = cases_for(self.cell_class, arguments, inputs)
+
+    @property
+    def is_layer(self) -> bool:
+        return issubclass(self.cell_class, keras.layers.Layer)
 
     def make(self, case: Case, dtype: str = "float32", **overrides: Any) -> Any:
         """A new cell, its variables and results in the dtype policy `dtype`."""
         with policy(dtype):
+            if self._is_made and not self.is_layer:
+                return self._cell  # Nobody but its author could make another one.
             if self._is_made:
                 return _copy(self._cell, dtype, overrides)
             # A cell of cells would otherwise share them with all others that are made here.
@@ -74,7 +84,7 @@ class Target:
             )
             return make_cell(self._cell, **arguments)
 
-    def reproduce(self, law: str, seed: int) -> str:
+    def reproduce(self, law: str, seed: int, recorded: Sequence[Any] = ()) -> str:
         """The line of Python that checks one law again."""
         arguments, inputs = self._asked
         given = [
@@ -83,6 +93,7 @@ class Target:
             *([f"inputs={inputs!r}"] if inputs is not None else []),
             f'only="{law}"',
             f"seed={seed}",
+            *([f"recorded={list(map(str, recorded))!r}"] if recorded else []),
         ]
         return f"kcells.testing.check_cell({', '.join(given)})"
 

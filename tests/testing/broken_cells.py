@@ -227,7 +227,9 @@ class ForgetsAState(Pair):
         return outputs, [slow]
 
 
-@breaks("state_size", "states[0]", "states[0]: the dtype is float16, and the cell computes in float32")
+@breaks(
+    "state_size", "states[0]", "the dtype is float16, and the cell computes in float32"
+)
 class HalfState(Curved):
     def step(self, projected, states, training=False):
         h, _ = super().step(projected, [ops.cast(states[0], "float32")], training)
@@ -248,7 +250,11 @@ class OneOutputDeclared(Pair):
         self.output_size = units
 
 
-@breaks("initial_state", "initial states[0]", "initial states[0]: the shape is (3, 5), and (3, 4) is declared")
+@breaks(
+    "initial_state",
+    "initial states[0]",
+    "the shape is (3, 5), and (3, 4) is declared",
+)
 class WrongInitialState(Curved):
     def get_initial_state(self, batch_size=None):
         return [ops.zeros((batch_size, self.units + 1))]
@@ -267,9 +273,14 @@ class DoubleInitialState(Curved):
 
 
 @breaks("inference", "outputs", "from one call to the next")
-class AlwaysNoisy(Curved):
-    def step(self, projected, states, training=False):
-        return super().step(projected + keras.random.normal(projected.shape), states)
+class AlwaysNoisy(Leaky):
+    def __init__(self, units, dropout=0.0, seed=None, **kwargs):
+        super().__init__(units, dropout, seed, **kwargs)
+        self.noise = keras.random.SeedGenerator(seed)
+
+    def project_inputs(self, inputs, training=False):
+        projected = super().project_inputs(inputs, training)
+        return projected + keras.random.normal(ops.shape(projected), seed=self.noise)
 
 
 @breaks("inference", "outputs", "from one call to the next")
@@ -326,8 +337,8 @@ class IgnoresSeed(Leaky):
 class MasksOfNumpy(Leaky):
     def project_inputs(self, inputs, training=False):
         if training and self.dropout:
-            kept = np.random.default_rng().random(inputs.shape[-1]) > self.dropout
-            inputs = inputs * ops.convert_to_tensor(kept + 0.5, "float32")
+            kept = np.random.default_rng().random(inputs.shape[-1])
+            inputs = inputs * ops.convert_to_tensor(kept, "float32")
         return super().project_inputs(inputs)
 
 
@@ -367,7 +378,7 @@ class NormalizesOverTime(Curved):
 
 
 @breaks("mask", "states[0]", "in row 0 of the batch, under the mask")
-class SeesMaskedSteps(Curved):
+class SeesMaskedSteps(Leaky):
     """Each input is added to the next one, if it is there."""
 
     def project_inputs(self, inputs, training=False):
@@ -429,10 +440,11 @@ class SumsOverTimeAgain(Leaky):
         return ops.cumsum(projected, axis=0) if has_time(inputs) else projected
 
 
-@breaks("project_inputs", "", "")
+@breaks("project_inputs", "outputs", "of inputs with a time axis, training=False")
 class NoTimeAxis(Leaky):
     def project_inputs(self, inputs, training=False):
-        return ops.einsum("bf,fu->bu", inputs, self.kernel)
+        flat = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        return super().project_inputs(flat, training)
 
 
 @breaks("linear_recurrence", "outputs", "from the read-out")

@@ -10,7 +10,7 @@ import keras
 from keras import tree
 
 from kcells.structure import plain
-from kcells.testing.law import NotApplicableError, ViolationError, law
+from kcells.testing.law import ViolationError, law
 from kcells.testing.models import functional
 from kcells.testing.numbers import as_numpy, same
 from kcells.testing.subject import Subject
@@ -32,6 +32,7 @@ def arguments(subject: Subject) -> None:
 @law("config", "from_config(get_config()) makes a cell that says and computes the same.")
 def config(subject: Subject) -> None:
     before = _config(subject)
+    _is_what_was_given(subject, before)
     try:
         json.dumps(keras.saving.serialize_keras_object(subject.layer().cell))
     except TypeError as error:
@@ -47,8 +48,21 @@ def config(subject: Subject) -> None:
     same(run.outputs, subject.expected.outputs, "outputs", what="after from_config")
 
 
+def _is_what_was_given(subject: Subject, config: dict[str, Any]) -> None:
+    """An argument that was forgotten has its default, before as well as after."""
+    parameters = inspect.signature(subject.target.cell_class).parameters
+    for name, value in subject.case.arguments.items():
+        default = parameters[name].default if name in parameters else value
+        is_plain = isinstance(value, (bool, int, float, str))
+        if is_plain and value != default and name in config and config[name] == default:
+            raise ViolationError(
+                f"{name}={value!r} was given, and is {default!r} in the config", name
+            )
+
+
 @law("clone", "keras.models.clone_model copies the cell.")
 def clone(subject: Subject) -> None:
+    subject.need_layer()
     model = functional(subject.layer(), subject.inputs)
     copied = keras.models.clone_model(model)
     copied.set_weights(model.get_weights())
@@ -73,10 +87,8 @@ def constructor_arguments(cell_class: type) -> list[str]:
 
 
 def _config(subject: Subject) -> dict[str, Any]:
-    cell = subject.layer().cell
-    if not isinstance(cell, keras.layers.Layer):
-        raise NotApplicableError("the cell is no layer, and cannot be saved")
-    return plain(cell.get_config())  # type: ignore[no-any-return]
+    subject.need_layer()
+    return plain(subject.layer().cell.get_config())  # type: ignore[no-any-return]
 
 
 def _text(value: Any) -> str:

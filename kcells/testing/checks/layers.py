@@ -19,6 +19,7 @@ __all__ = ["compiled", "dynamic_shapes", "wrappers"]
 
 @law("wrappers", "The cell works in Bidirectional and in StackedCells.")
 def wrappers(subject: Subject) -> None:
+    subject.need_layer()
     expected = subject.expected.outputs
     both = Bidirectional(subject.layer(return_state=False), merge_mode=None)
     both.build(map_leaves(lambda leaf, _: leaf.shape, subject.inputs))

@@ -54,9 +54,8 @@ numpy.savez(folder + "/outputs.npz", *map(keras.ops.convert_to_numpy, [*first, *
     of_class=True,
 )
 def saving(subject: Subject) -> None:
+    subject.need_layer()
     layer = subject.layer()
-    if not isinstance(layer.cell, keras.layers.Layer):
-        raise NotApplicableError("the cell is no layer, and cannot be saved")
     module, file = _where(subject)
     model = functional(layer, subject.inputs)
     with tempfile.TemporaryDirectory() as folder:
@@ -97,6 +96,7 @@ def _where(subject: Subject) -> tuple[str, str]:
     of_class=True,
 )
 def registration(subject: Subject) -> None:
+    subject.need_layer()
     cls = subject.target.cell_class
     if cls.__module__.startswith("keras.") or subject.target.distribution == BUILTIN_DISTRIBUTION:
         raise NotApplicableError("Keras finds its own classes")

@@ -44,9 +44,11 @@ def initial_state(subject: Subject) -> None:
 
 
 def check_leaves(found: Structure, sizes: Structure, root: str, dtype: str) -> None:
-    """Raises `ViolationError` for a leaf that has not the declared shape or another float dtype."""
+    """Raises `ViolationError` for a leaf of another shape or another float dtype."""
     if isinstance(sizes, Size) and isinstance(found, (list, tuple, dict)):
-        raise ViolationError(f"{root} are a {type(found).__name__}, and one tensor is declared", root)
+        raise ViolationError(
+            f"{root} are a {type(found).__name__}, and one tensor is declared", root
+        )
     actual, declared = (dict(leaves_with_paths(s, root)) for s in (found, sizes))
     if actual.keys() != declared.keys():
         raise ViolationError(
