@@ -1,10 +1,36 @@
-"""The laws that every cell keeps."""
+"""The laws that every cell keeps, and that every argument survives."""
 
 import pytest
 
-from kcells.testing import parametrize_with_checks
+from kcells.testing import check_cell, parametrize_with_checks
+
+EVERY_ARGUMENT = {
+    "units": 3,
+    "activation": "softsign",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": True,
+    "kernel_initializer": "he_normal",
+    "recurrent_initializer": "random_normal",
+    "bias_initializer": "ones",
+    "unit_forget_bias": False,
+    "kernel_regularizer": "l1",
+    "recurrent_regularizer": "l2",
+    "bias_regularizer": "L1L2",
+    "kernel_constraint": "max_norm",
+    "recurrent_constraint": "non_neg",
+    "bias_constraint": "unit_norm",
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "seed": 7,
+    "output_gate": "inside",
+    "weight_normalization": True,
+}
 
 
 @parametrize_with_checks(["mlstm"], marks={"saving": pytest.mark.slow})
 def test_law(check):
     check()
+
+
+def test_every_argument_survives():
+    check_cell("mlstm", arguments=EVERY_ARGUMENT, only="config")
