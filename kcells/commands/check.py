@@ -150,22 +150,31 @@ def show(console: Console, results: list[dict[str, Any]]) -> None:
             console.print(Text(_failure(result)), soft_wrap=True)
     console.print()
     for backend in backends:
-        counts = collections.Counter(r["status"] for r in results if r["backend"] == backend)
-        console.print(f"{backend}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+        of_it = [result for result in results if result["backend"] == backend]
+        counts = collections.Counter(result["status"] for result in of_it)
+        sums = ", ".join(f"{number} {status}" for status, number in counts.items())
+        cases = dict.fromkeys(result["case"] for result in of_it if result["case"])
+        console.print(f"{backend}: {sums}" + (f"; cases {', '.join(cases)}" if cases else ""))
 
 
 def _table(results: list[dict[str, Any]], backends: list[str]) -> Any:
-    table = columns("law", *(["case"] if any(r["case"] for r in results) else []), *backends)
-    has_case = len(table.columns) > 1 + len(backends)
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for result in results:
-        row = rows.setdefault((result["law"], result["case"]), {})
-        row[result["backend"]] = result["status"]
-    for (law, case), statuses in rows.items():
-        found = [statuses.get(backend, "") for backend in backends]
-        shown = [Text(status, STYLES.get(status, "default")) for status in found]
-        table.add_row(law, *([printable(case)] if has_case else []), *shown)
+    """A row a law; where its cases differ, how many of them came out how."""
+    table = columns("law", *backends)
+    for law in dict.fromkeys(result["law"] for result in results):
+        shown = []
+        for backend in backends:
+            of_it = [r for r in results if (r["law"], r["backend"]) == (law, backend)]
+            shown.append(_statuses(collections.Counter(r["status"] for r in of_it)))
+        table.add_row(law, *shown)
     return table
+
+
+def _statuses(counts: collections.Counter[str]) -> Text:
+    shown = Text()
+    for status, number in counts.items():
+        text = status if len(counts) == 1 else f"{number} {status}"
+        shown.append(f"{', ' if shown else ''}{text}", STYLES.get(status, "default"))
+    return shown
 
 
 def _failure(result: dict[str, Any]) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-import kcells
 from kcells import registry
+from kcells.build import build
 from kcells.commands.children import reporting
 from kcells.engine.backends import current
 from kcells.engine.kernels import KERNELS
+from kcells.errors import KCellsError
 
 __all__ = ["examine"]
 
@@ -33,9 +34,9 @@ def examine(_: Any, report: Callable[..., None]) -> None:
             if (kernel.backend, kernel.device) == (backend, device)
         ],
     )
-    kcells.build("lstm", 4)(np.zeros((1, 2, 3), "float32"))
+    build("lstm", 4)(np.zeros((1, 2, 3), "float32"))
     report(kind="runs")
-    for info in kcells.list_cells():
+    for info in registry.list_cells():
         # Said before: a plugin may take the process with it.
         report(kind="loading", cell=info.qualified_id)
         report(kind="plugin", cell=info.qualified_id, error=_error_of(info.qualified_id))
@@ -53,7 +54,7 @@ def _error_of(name: str) -> str:
     try:
         registry.load(name)
     except Exception as error:
-        known = isinstance(error, kcells.errors.KCellsError)
+        known = isinstance(error, KCellsError)
         return str(error) if known else "".join(traceback.format_exception(error))
     return ""
 

@@ -54,8 +54,8 @@ class Plugin:
     Examples:
 
     >>> plugin = Plugin("slow_gru")
-    >>> plugin.distribution, plugin.package, plugin.class_name
-    ('kcells-plugin-slow-gru', 'kcells_plugin_slow_gru', 'SlowGruCell')
+    >>> plugin.distribution, plugin.class_name
+    ('kcells-plugin-slow-gru', 'SlowGruCell')
     """
 
     id: str
@@ -68,7 +68,7 @@ class Plugin:
     @property
     def package(self) -> str:
         """The name for `import`."""
-        return f"kcells_plugin_{self.id}"
+        return self.distribution.replace("-", "_")
 
     @property
     def class_name(self) -> str:

@@ -100,9 +100,23 @@ def test_a_broken_law(children, kcells_command):
     assert "  state changed: largest difference 0.41 (allowed 0)\n" in done.output
     assert '  Reproduce: check_cell("gru", only="mask")\n' in done.output
     assert "seeds is skipped: no" in done.output
-    assert "jax: 1 failed, 1 passed, 1 skipped" in done.output
+    assert "jax: 1 failed, 1 passed, 1 skipped; cases small" in done.output
     rows = json.loads(kcells_command("check", "gru", "--json").output)
     assert [row["status"] for row in rows] == ["failed", "passed", "skipped"]
+
+
+def test_a_row_sums_up_the_cases(children, kcells_command):
+    children["jax"] = [
+        result("mask", case="one"),
+        result("mask", case="two"),
+        result("mask", "skipped", case="three"),
+        result("batch", case="one"),
+        result("batch", case="two"),
+    ]
+    lines = kcells_command("check", "gru").output.splitlines()
+    assert lines[2].split() == ["mask", "2", "passed,", "1", "skipped"]
+    assert lines[3].split() == ["batch", "passed"]
+    assert lines[-1] == "jax: 4 passed, 1 skipped; cases one, two, three"
 
 
 def test_a_process_dies(children, kcells_command):
