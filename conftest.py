@@ -133,8 +133,8 @@ def compare(rng: np.random.Generator) -> Callable[..., None]:
     return functools.partial(_compare, rng)
 
 
-# What a central difference over 2e-6 of a loss near 10 is off by.
-_ERROR_OF_DIFFERENCES = 4e-9
+# What a central difference over 2e-6 is off by, relative to the sum of what the loss adds up.
+_ERROR_OF_DIFFERENCES = 2e-10
 
 
 def _compare(
@@ -181,10 +181,12 @@ def _compare(
             sum(np.vdot(r, f) for r, f in zip(reference(weights, *given), factors, strict=True))
         )
 
+    addends = sum(np.abs(r * f).sum() for r, f in zip(expected, factors, strict=True))
     sources = [*weights.items(), *((f"leaf {k}", leaf) for k, leaf in enumerate(given))]
     for gradient, (name, array) in zip(gradients, sources, strict=True):
         difference = _finite_differences(loss, array)
-        _assert_close(gradient, difference, tolerance, f"gradient: {name}", _ERROR_OF_DIFFERENCES)
+        absolute = addends * _ERROR_OF_DIFFERENCES
+        _assert_close(gradient, difference, tolerance, f"gradient: {name}", absolute)
 
 
 def _assert_close(

@@ -37,3 +37,11 @@ def test_law(check):
 
 def test_every_argument_survives():
     check_cell("ln_gru", arguments=EVERY_ARGUMENT, only="config")
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_without_norms_it_is_a_gru(reset_after, use_bias):
+    arguments = {"units": 3, "normalize": False, "reset_after": reset_after, "use_bias": use_bias}
+    report = check_cell("ln_gru", arguments=arguments, only="equivalent")
+    assert [result.status for result in report.results] == ["passed"]

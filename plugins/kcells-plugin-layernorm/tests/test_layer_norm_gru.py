@@ -1,6 +1,6 @@
-"""The layer-normalized GRU against its NumPy reference: outputs, states and gradients."""
+"""The layer-normalized GRU against its NumPy reference, and each of its arguments."""
 
-import itertools
+import functools
 
 import keras
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from ln_gru_reference import run
 
 import kcells
+from kcells.errors import ConfigurationError, StructureError
 from kcells_plugin_layernorm import LayerNormGRUCell
 
 BATCH, TIME, FEATURES, UNITS = 4, 5, 2, 3
@@ -15,9 +16,19 @@ BATCH, TIME, FEATURES, UNITS = 4, 5, 2, 3
 # A row of every kind: full, right-padded, with holes, empty.
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
 OPTIONS = [
-    {"reset_after": after, "normalize": normalize}
-    for after, normalize in itertools.product([True, False], repeat=2)
+    {"reset_after": True},
+    {"reset_after": False},
+    {"reset_after": True, "normalize": False},
+    {"reset_after": False, "normalize": False},
+    {"reset_after": True, "use_bias": False, "epsilon": 0.3},
+    {"reset_after": False, "use_bias": False, "epsilon": 0.3},
 ]
+WEIGHTS = {
+    "kernel": {"kernel"},
+    "recurrent": {"recurrent_kernel"},
+    "bias": {"bias"},
+    "gamma": {"gamma"},
+}
 
 
 def make_layer(rng, dtype="float32", rnn=None, **options):
@@ -40,120 +51,36 @@ def as_numpy(tensor):
     return keras.ops.convert_to_numpy(tensor).astype("float64")
 
 
-# What a central difference over 2e-6 of a loss near 10 is off by.
-ERROR_OF_DIFFERENCES = 4e-9
-
-
-def assert_close(actual, expected, tolerance, absolute=0.0):
+def assert_close(actual, expected, tolerance):
     """Relative to the largest entry: the small ones are differences of large ones."""
-    actual = as_numpy(actual)
-    assert actual.shape == expected.shape
-    error = np.abs(actual - expected).max()
-    assert error <= tolerance * np.abs(expected).max() + absolute
-
-
-def weight_values(layer):
-    return {weight.name: as_numpy(weight) for weight in layer.weights}
-
-
-@pytest.fixture
-def check(rng, gradients, finite_differences):
-    """A function that compares a layer with the reference: results and all gradients."""
-
-    def check(layer, mask, dtype, tolerance):
-        factors = [rng.normal(size=(BATCH, TIME, UNITS)), rng.normal(size=(BATCH, UNITS))]
-        inputs = make_inputs(rng, dtype)
-        given = [array.astype("float64") for array in inputs]
-        weights = weight_values(layer)
-        cell = layer.cell
-
-        def reference():
-            return run(weights, *given, mask, layer.go_backwards, cell.reset_after, cell.epsilon)
-
-        def call(tensors):
-            return layer(tensors[0], initial_state=tensors[1], mask=mask)
-
-        results = compiled(call)([keras.ops.convert_to_tensor(array) for array in inputs])
-        for result, expected in zip(results, reference(), strict=True):
-            assert_close(result, expected, tolerance)
-
-        def reference_loss():
-            return sum(np.sum(r * f) for r, f in zip(reference(), factors, strict=True))
-
-        def loss(tensors):
-            tensor_factors = [keras.ops.convert_to_tensor(f.astype(dtype)) for f in factors]
-            pairs = zip(call(tensors), tensor_factors, strict=True)
-            return sum(keras.ops.sum(result * factor) for result, factor in pairs)
-
-        of_weights, of_inputs = gradients(compiled(loss), layer.trainable_weights, inputs)
-        arrays = [*weights.values(), *given]
-        for gradient, array in zip([*of_weights, *of_inputs], arrays, strict=True):
-            expected = finite_differences(reference_loss, array)
-            assert_close(gradient, expected, tolerance, ERROR_OF_DIFFERENCES)
-
-    return check
-
-
-def compiled(function):
-    """On JAX, `function` compiled as a whole: op by op takes several times as long."""
-    if keras.backend.backend() != "jax":
-        return function
-    import jax
-
-    return jax.jit(function)
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("mask", [None, MASK], ids=["no mask", "mask"])
-def test_outputs_states_and_gradients(options, mask, go_backwards, rng, check):
-    layer = make_layer(rng, "float64", rnn={"go_backwards": go_backwards}, **options)
-    assert ("gamma" in weight_values(layer)) == options["normalize"]
-    check(layer, mask, "float64", 1e-10)
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_without_shifts_and_with_another_epsilon(reset_after, rng, check):
-    layer = make_layer(rng, "float64", use_bias=False, reset_after=reset_after, epsilon=0.3)
-    assert "bias" not in weight_values(layer)
-    check(layer, MASK, "float64", 1e-10)
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_in_single_precision(options, rng, check):
-    check(make_layer(rng, **options), MASK, "float32", 1e-5)
-
-
-@pytest.mark.parametrize("mask", [None, MASK], ids=["no mask", "mask"])
-def test_last_output_and_default_initial_state(mask, rng):
-    layer = make_layer(rng, rnn={"return_sequences": False})
-    sequences = make_inputs(rng, "float32")[0]
-    zeros = np.zeros((BATCH, UNITS))
-    outputs, h = run(weight_values(layer), sequences.astype("float64"), zeros, mask)
-    for actual, wanted in zip(layer(sequences, mask=mask), [outputs[:, -1], h], strict=True):
-        assert_close(actual, wanted, 1e-5)
-
-
-@pytest.mark.parametrize("reset_after", [True, False])
-@pytest.mark.parametrize("use_bias", [True, False])
-def test_without_norms_it_is_the_gru_of_keras(reset_after, use_bias, rng):
-    options = {"reset_after": reset_after, "use_bias": use_bias}
-    layer = make_layer(rng, normalize=False, **options)
-    theirs = kcells.RNN(
-        keras.layers.GRUCell(UNITS, **options), return_sequences=True, return_state=True
+    np.testing.assert_allclose(
+        as_numpy(actual), expected, rtol=0, atol=tolerance * np.abs(expected).max()
     )
-    theirs.build((BATCH, TIME, FEATURES))
-    assert [w.name for w in layer.weights] == [w.name for w in theirs.weights]
-    theirs.set_weights(layer.get_weights())
-    sequences, state = make_inputs(rng, "float32")
-    for mask in (None, MASK):
-        expected = theirs(sequences, initial_state=state, mask=mask)
-        for ours, wanted in zip(
-            layer(sequences, initial_state=state, mask=mask), expected, strict=True
-        ):
-            assert_close(ours, as_numpy(wanted), 1e-6)
+
+
+def built(**arguments):
+    cell = LayerNormGRUCell(UNITS, **arguments)
+    cell.build((None, FEATURES))
+    return cell
+
+
+# -- The numbers
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_outputs_states_and_gradients(options, rng, compare):
+    layer = make_layer(rng, "float64", **options)
+    of_equations = {"reset_after": options["reset_after"], "epsilon": layer.cell.epsilon}
+    reference = functools.partial(run, mask=MASK, **of_equations)
+    compare(layer, make_inputs(rng)[0], reference, MASK)
+
+
+def test_in_the_rnn_layer_of_keras(rng):
+    layer = make_layer(rng, rnn={"return_state": False}, reset_after=False)
+    sequences = make_inputs(rng, "float32")[0]
+    stock = keras.layers.RNN(layer.cell, return_sequences=True)
+    assert_close(stock(sequences), as_numpy(layer(sequences)), 1e-5)
 
 
 @pytest.mark.usefixtures("float64")
@@ -184,29 +111,6 @@ def test_float16_does_not_overflow(rng):
     expected = as_numpy(layer(sequences))
     # float16 has 11 bits; five steps through norms of three entries amplify its errors.
     assert_close(half(sequences), expected, 0.03)
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("training", [False, True])
-def test_step_law(options, training, rng):
-    """call(x, s) == step(project_inputs(x), s), for one step and for all at once."""
-    layer = make_layer(rng, dropout=0.4, recurrent_dropout=0.4, seed=3, **options)
-    cell = layer.cell
-    sequences, state = map(keras.ops.convert_to_tensor, make_inputs(rng, "float32"))
-    steps = keras.ops.swapaxes(sequences, 0, 1)
-    cell.input_dropout.draw(BATCH)
-    cell.state_dropout.draw(BATCH)
-    at_once = cell.project_inputs(steps, training=training)
-    assert at_once.shape[0] == TIME
-    for t, x in enumerate(keras.ops.unstack(steps)):
-        expected, (expected_state,) = cell(x, [state], training=training)
-        for projected in (cell.project_inputs(x, training=training), at_once[t]):
-            output, (new_state,) = cell.step(projected, [state], training=training)
-            assert_close(output, as_numpy(expected), 1e-5)
-            assert_close(new_state, as_numpy(expected_state), 1e-5)
-        state = expected_state
-    cell.input_dropout.forget()
-    cell.state_dropout.forget()
 
 
 # -- Dropout. With linear activations, z = 0 and r = 1, `h_t` is `x_t + h_{t-1}`, each
@@ -271,25 +175,6 @@ def test_dropout_leaves_the_carried_state_alone(rng):
     assert_close(outputs, np.repeat(state[:, None].astype("float64"), TIME, axis=1), 1e-6)
 
 
-def test_dropout_is_off_at_inference(rng):
-    layer = make_layer(rng, dropout=0.5, recurrent_dropout=0.5)
-    sequences, state = make_inputs(rng, "float32")
-    without = make_layer(rng)
-    without.set_weights(layer.get_weights())
-    results = layer(sequences, initial_state=state)
-    again = layer(sequences, initial_state=state, training=False)
-    expected = without(sequences, initial_state=state)
-    for first, second, wanted in zip(results, again, expected, strict=True):
-        np.testing.assert_array_equal(as_numpy(first), as_numpy(second))
-        np.testing.assert_array_equal(as_numpy(first), as_numpy(wanted))
-
-
-def test_seed():
-    first, same, other = (run_transparent(dropout=0.5, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, same)
-    assert not np.array_equal(first, other)
-
-
 def test_inputs_and_state_are_dropped_apart():
     cell = LayerNormGRUCell(8, dropout=0.5, recurrent_dropout=0.5, seed=1)
     cell.build((None, 8))
@@ -297,3 +182,54 @@ def test_inputs_and_state_are_dropped_apart():
     of_inputs = cell.input_dropout.drop(ones, training=True)
     of_state = cell.state_dropout.drop(ones, training=True)
     assert not np.array_equal(as_numpy(of_inputs), as_numpy(of_state))
+
+
+# -- Arguments
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_what_weights_are_asked(part, weight_arguments):
+    weight_arguments(built, part, WEIGHTS[part])
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gains_start_at_one_and_shifts_at_zero(reset_after):
+    cell = built(reset_after=reset_after)
+    shifts = (2, 3 * UNITS) if reset_after else (3 * UNITS,)
+    np.testing.assert_array_equal(as_numpy(cell.gamma), np.ones((2, 3 * UNITS)))
+    np.testing.assert_array_equal(as_numpy(cell.bias), np.zeros(shifts))
+
+
+def test_activations():
+    x, states = keras.ops.ones((1, FEATURES)), [0.5 * keras.ops.ones((1, UNITS))]
+    cell = built()
+    outputs = [as_numpy(cell(x, states)[0])]
+    for name in ("activation", "recurrent_activation"):
+        other = built(**{name: "softsign"})
+        other.set_weights(cell.get_weights())
+        outputs.append(as_numpy(other(x, states)[0]))
+    assert len({output.tobytes() for output in outputs}) == 3
+
+
+@pytest.mark.parametrize("units", [0, -1, 2.5, "8", True, None])
+def test_units_must_be_a_positive_int(units):
+    with pytest.raises(ConfigurationError, match="units must be a positive int; received "):
+        LayerNormGRUCell(units)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1e-3, float("nan"), "small", None])
+def test_epsilon_must_be_positive(epsilon):
+    with pytest.raises(ConfigurationError, match="epsilon must be a positive float; received "):
+        LayerNormGRUCell(UNITS, epsilon=epsilon)
+
+
+@pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
+def test_rates_must_be_in_range(argument):
+    with pytest.raises(ConfigurationError, match="rate must be at least 0 and less than 1"):
+        LayerNormGRUCell(UNITS, **{argument: 1.0})
+
+
+@pytest.mark.parametrize("inputs", [{"a": np.ones((2, 4, 3))}, np.ones((2, 4, 3, 3))])
+def test_inputs_must_be_one_tensor(inputs):
+    with pytest.raises(StructureError, match=r"must be one tensor of \(batch, features\)"):
+        kcells.build("ln_gru", UNITS)(inputs)

@@ -8,10 +8,10 @@ import numpy as np
 def run(
     vectors: np.ndarray,
     matrices: np.ndarray,
-    kernel_1: np.ndarray,
-    kernel_2_3: np.ndarray,
     state_1: np.ndarray,
     state_2_3: np.ndarray,
+    kernel_1: np.ndarray,
+    kernel_2_3: np.ndarray,
     mask: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The outputs of all steps, and the final states; written with explicit sums."""
