@@ -19,6 +19,14 @@ import pytest
 from keras import tree
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what need not run once more on another backend."""
+    if keras.backend.backend() != "tensorflow":
+        for item in items:
+            if item.get_closest_marker("once"):
+                item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
+
+
 @pytest.fixture
 def backend() -> str:
     """The backend that this process tests."""

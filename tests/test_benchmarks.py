@@ -14,6 +14,7 @@ FOLDER = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_dispatch(tmp_path):
     backend = keras.backend.backend()
     command = [sys.executable, str(FOLDER / "dispatch.py"), "--quick", "--rounds", "2"]
@@ -37,6 +38,7 @@ def test_dispatch(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_cells(tmp_path):
     backend = keras.backend.backend()
     command = [sys.executable, str(FOLDER / "cells.py"), "--backend", backend, "--rounds", "1"]

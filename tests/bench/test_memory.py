@@ -66,6 +66,7 @@ def test_the_peak_can_be_set_back():
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_in_a_process_of_its_own():
     found = memory.in_a_process(TINY, "stock")
     assert found["memory"] > 0

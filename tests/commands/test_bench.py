@@ -86,6 +86,7 @@ def test_another_backend_gets_a_process_of_its_own(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_as_a_program(tmp_path):
     path = tmp_path / "rows.json"
     command = [sys.executable, "-m", "kcells", "bench", "simple_rnn", "--size", "2x3x4x5"]

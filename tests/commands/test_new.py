@@ -100,6 +100,7 @@ def test_a_name_of_another_plugin(site, kcells_command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_new_install_test_list(kcells_command, tmp_path):
     """All that an author does, in an environment that has what this one has."""
     folder = made(kcells_command, tmp_path)

@@ -119,6 +119,7 @@ def test_prints_what_matters(run: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_as_a_script(examples: Any, backend: str, tmp_path: Path) -> None:
     options = ["--quick", "--epochs", "1", "--steps", "16", "--out", str(tmp_path)]
     done = subprocess.run(

@@ -224,6 +224,7 @@ def test_every_section_is_tested_and_told(guide: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_runs_as_a_script(examples: Any, guide: ModuleType, backend: str) -> None:
     done = subprocess.run(
         [sys.executable, str(examples.folder / "guide.py")],

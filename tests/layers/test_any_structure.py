@@ -30,7 +30,7 @@ def containers(members: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 structures = containers(st.recursive(dims, containers, max_leaves=5))
 
 # Every structure is a compilation of its own on JAX.
-EXAMPLES = 8 if keras.backend.backend() == "jax" else 25
+EXAMPLES = 5 if keras.backend.backend() == "jax" else 25
 
 relaxed = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True

@@ -62,6 +62,7 @@ print(json.dumps([info.qualified_id, info.version, info.summary, outputs.tolist(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_pip_install_is_all_it_takes(tmp_path):
     project, target = tmp_path / "project", tmp_path / "target"
     package = project / "src" / "kcells_plugin_throwaway"
