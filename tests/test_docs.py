@@ -1,4 +1,4 @@
-"""The pages in docs/: their examples run, their tables are those of the code."""
+"""The pages in docs/ and the plugins' READMEs: their examples run, their tables are true."""
 
 import doctest
 import pathlib
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+READMES = sorted(ROOT.glob("plugins/*/README.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -17,12 +18,14 @@ def test_examples(page):
     assert failures == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_blocks(page):
-    text = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [*PAGES, *READMES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks(page, tmp_path, monkeypatch):
+    """One after the other, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    text, names = page.read_text(encoding="utf-8"), {"__name__": "docs"}
     for code in re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S):
         if ">>> " not in code:
-            exec(compile(code, page.name, "exec"), {"__name__": "docs"})  # noqa: S102
+            exec(compile(code, page.name, "exec"), names)  # noqa: S102
 
 
 def test_the_page_with_examples_has_some():

@@ -1,4 +1,4 @@
-"""The code in the README runs, and its plugin is one."""
+"""The code in the README runs, and its cell is one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def test_every_block_runs(tmp_path, monkeypatch):
     assert len(found) == 5
     for code in found:
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+    assert kcells.RNN(kcells.cell("foo", 8)).bound.hoists
+    kcells.unregister("foo")
 
 
 def test_the_table_of_cells_is_what_is_installed():
@@ -35,7 +37,7 @@ def test_the_table_of_cells_is_what_is_installed():
 @pytest.mark.parametrize(
     "name",
     ["CONTRIBUTING.md", "CHANGELOG.md"]
-    + [f"docs/{page}.md" for page in ("architecture", "dispatch", "speed")],
+    + [f"docs/{page}.md" for page in ("architecture", "authors", "dispatch", "speed")],
 )
 def test_what_the_readme_links_to_is_there(name):
     assert (README.parent / name).exists()

@@ -16,7 +16,6 @@ from kcells.engine import backends
 from kcells.engine.kernels import KERNELS
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "layers"))
 
 
 KERNELS_HERE = [k for k in KERNELS if k.backend == keras.backend.backend()]

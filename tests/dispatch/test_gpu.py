@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from gradients import ValuesAndGradients
 from keras import layers
 from parity import BATCH, BUILTINS, FEATURES, MASKS, TIME, UNITS, Parity, differences, mask_of
 
 import kcells
 from kcells.engine import backends
+from kcells.testing import Differentiated
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,7 +42,7 @@ def test_both_directions(name, kind, rng):
     loop.set_weights(fused.get_weights())
     mask = mask_of(kind)
     sides = [
-        ValuesAndGradients(layer, lambda leaves, layer=layer: [layer(leaves[0], mask=mask)])
+        Differentiated(layer, lambda leaves, layer=layer: [layer(leaves[0], mask=mask)])
         for layer in (fused, loop)
     ]
     x = [rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")]

@@ -20,7 +20,7 @@ import pytest
 from keras import ops
 
 import kcells
-from tests.layers.gradients import ValuesAndGradients
+from kcells.testing import Differentiated
 from tests.layers.parity_cases import (
     BATCH,
     CELLS,
@@ -240,7 +240,7 @@ def assert_same(ours: list[Any], theirs: list[Any], what: str) -> None:
 def test_outputs_states_and_gradients(name: str, reference: Reference) -> None:
     pair = PAIRS[name]
     ours = Ours(pair.ours, reference)
-    run = ValuesAndGradients(ours.layer, ours.call)
+    run = Differentiated(ours.layer, ours.call)
     k = 0
     for what in pair.ours.calls:
         if what != "call":
