@@ -13,7 +13,7 @@ JOBS ?= 2
 
 BIN := .venv/bin
 PLUGINS := $(wildcard plugins/*)
-SOURCES := $(shell find kcells $(PLUGINS:%=%/src) -name '*.py' 2>/dev/null) \
+SOURCES := $(shell find kcells kcells_command.py $(PLUGINS:%=%/src) -name '*.py' -o -name '*.template' 2>/dev/null) \
            pyproject.toml $(wildcard plugins/*/pyproject.toml)
 # One thread for PyTorch: several test processes share the cores.
 QUIET := TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 OMP_NUM_THREADS=1
@@ -56,7 +56,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
-	$(BIN)/mypy kcells $(filter-out %.egg-info,$(wildcard plugins/*/src/*))
+	$(BIN)/mypy kcells kcells_command.py $(filter-out %.egg-info,$(wildcard plugins/*/src/*))
 
 # The oldest Keras that pyproject.toml admits, put in front of the installed one.
 test-oldest: setup

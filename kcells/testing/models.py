@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -20,7 +21,11 @@ def functional(layer: RNN, sequences: Structure) -> Any:
         layer: returns sequences and states.
         sequences: arrays `(batch, time, ...)` like those that will go in.
     """
-    inputs = map_leaves(
-        lambda leaf, _: keras.Input((None, *leaf.shape[2:]), dtype=str(leaf.dtype)), sequences
-    )
+    inputs = map_leaves(_input, sequences)
     return keras.Model(inputs, layer(inputs)[0])
+
+
+def _input(leaf: Any, path: str) -> Any:
+    # Keras wants the inputs of a dict to have the names of its keys.
+    name = "_".join(re.findall(r"\w+", path)) or None
+    return keras.Input((None, *leaf.shape[2:]), dtype=str(leaf.dtype), name=name)

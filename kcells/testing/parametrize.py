@@ -9,7 +9,7 @@ from typing import Any
 from kcells.errors import ConfigurationError
 from kcells.testing.law import Law
 from kcells.testing.result import ConformanceError
-from kcells.testing.runner import check_names, planned, result_of
+from kcells.testing.runner import check_expected, check_names, planned, result_of
 from kcells.testing.subject import Subject
 from kcells.testing.target import Target
 
@@ -82,10 +82,12 @@ def parametrize_with_checks(
     found = []
     marks, failures = marks or {}, expected_failures or {}
     pairs = [entry if isinstance(entry, tuple) else (entry, {}) for entry in cells]
-    check_names([*marks, *(name for names in failures.values() for name in names)])
+    check_names(marks)
+    for expected in failures.values():
+        check_expected(expected)
     _check_cells(failures, [cell for cell, _ in pairs])
     for cell, options in pairs:
-        expected = dict(failures.get(cell, {}))
+        expected = failures.get(cell, {})
         for subject, law in planned(Target(cell, **options), seed=seed):
             check = Check(law, subject, expected.get(law.name))
             mark = marks.get(law.name, ())

@@ -21,7 +21,16 @@ from kcells.testing.subject import Subject
 from kcells.testing.target import Target, policy
 from kcells.types import Structure
 
-__all__ = ["check_cell", "check_names", "laws", "planned", "record", "result_of", "run_checks"]
+__all__ = [
+    "check_cell",
+    "check_expected",
+    "check_names",
+    "laws",
+    "planned",
+    "record",
+    "result_of",
+    "run_checks",
+]
 
 Path: TypeAlias = str | PathLike[str]
 
@@ -112,7 +121,8 @@ def run_checks(
     """
     target = Target(cell, arguments, inputs)
     expected = dict(expected_failures or {})
-    check_names([*expected, *_names(only)])
+    check_names(_names(only))
+    check_expected(expected)
     for subject, law in planned(target, only, seed, recorded):
         yield result_of(law, subject, expected.get(law.name))
 
@@ -182,8 +192,15 @@ def _what_is_wrong(error: Exception, expected: str | None) -> dict[str, Any]:
 
 def _where(error: Exception) -> str:
     """Where it was raised, below the call of the law; what it says stands above."""
-    lines = traceback.format_tb(error.__traceback__)[1:]
-    return "".join(["Traceback (most recent call last):\n", *lines])
+    lines = ["Traceback (most recent call last):\n"]
+    lines += traceback.format_tb(error.__traceback__)[1:]
+    first: BaseException = error
+    while first.__context__ is not None:
+        first = first.__context__
+    # Keras words errors anew, and fails itself with some of JAX.
+    if type(first) is not type(error):
+        lines += ["It began with:\n", *traceback.format_exception(first, chain=False)]
+    return "".join(lines)
 
 
 def record(
@@ -223,6 +240,17 @@ def record(
 
 def _names(only: str | Collection[str] | None) -> list[str]:
     return [only] if isinstance(only, str) else list(only or ())
+
+
+def check_expected(failures: Mapping[str, str]) -> None:
+    """Raises `ConfigurationError` for an expected failure of no law, or without a reason."""
+    check_names(failures)
+    for name, reason in failures.items():
+        if not (reason and reason.strip()):
+            raise ConfigurationError(
+                f"{name!r} is expected to fail without a reason; received {reason!r}.\n"
+                '  Say why, as in expected_failures={"saving": "it holds a function"}.'
+            )
 
 
 def check_names(names: Collection[str]) -> None:

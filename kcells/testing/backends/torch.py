@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from keras import ops
 
-from kcells.testing.backends import is_float, weighted_sum
+from kcells.testing.backends.base import is_float, weighted_sum
 
 __all__ = ["compiled", "differentiated", "double_precision"]
 

@@ -25,7 +25,7 @@ def docstring(subject: Subject) -> None:
     cls = subject.target.cell_class
     text = inspect.cleandoc(vars(cls).get("__doc__") or "")
     if not text:
-        raise ViolationError(f"{cls.__name__} has no docstring", "docstring")
+        raise ViolationError(f"the class {cls.__name__} has no docstring of its own", "docstring")
     if not _EQUATION.search(text):
         raise ViolationError(
             "the docstring has no equation: an indented line such as h_t = tanh(W x_t)", "docstring"

@@ -8,7 +8,7 @@ import keras
 from keras import tree
 
 from kcells.structure import leaves_with_paths, map_leaves
-from kcells.testing.backends import is_float
+from kcells.testing.backends.base import is_float
 from kcells.testing.law import ViolationError, law
 from kcells.testing.numbers import all_finite
 from kcells.testing.subject import BATCH, Subject
