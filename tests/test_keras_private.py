@@ -166,6 +166,34 @@ def test_keras_has_no_public_way_to_the_layers_of_a_layer() -> None:
     )
 
 
+# -- float64_stays_float64
+
+_LOSES_DIGITS = {
+    "torch": lambda x: ops.matmul(x, x),
+    "jax": ops.tanh,
+}
+
+
+def test_float64_stays_float64(backend: str) -> None:
+    """On TensorFlow nothing has to be done, and nothing is."""
+    matrix = ops.convert_to_tensor(np.eye(2), dtype="float64")
+    for name, function in _LOSES_DIGITS.items():
+        with private.float64_stays_float64():
+            assert keras.backend.standardize_dtype(function(matrix).dtype) == "float64"
+        if name == backend:
+            assert keras.backend.standardize_dtype(function(matrix).dtype) == "float32", (
+                f"{backend} keeps float64 by itself: float64_stays_float64 may not be needed"
+            )
+
+
+def test_float64_stays_float64_ends_with_an_error() -> None:
+    table = private._dtypes.BIT64_TO_BIT32_DTYPE
+    before = dict(table)
+    with pytest.raises(KeyError), private.float64_stays_float64():
+        raise KeyError
+    assert table == before
+
+
 # -- Names of Keras' cells that kcells.cells.dropout goes by: public methods that no page
 #    of the documentation promises.
 

@@ -55,7 +55,7 @@ def breaks(law: str, leaf: str, says: str, **unseen: str) -> Callable[[type], ty
 # -- docstring
 
 
-@breaks("docstring", "docstring", "NoDocstring has no docstring")
+@breaks("docstring", "docstring", "the class NoDocstring has no docstring of its own")
 class NoDocstring(Leaky):
     pass
 
@@ -227,9 +227,7 @@ class ForgetsAState(Pair):
         return outputs, [slow]
 
 
-@breaks(
-    "state_size", "states[0]", "the dtype is float16, and the cell computes in float32"
-)
+@breaks("state_size", "states[0]", "the dtype is float16, and the cell computes in float32")
 class HalfState(Curved):
     def step(self, projected, states, training=False):
         h, _ = super().step(projected, [ops.cast(states[0], "float32")], training)

@@ -33,10 +33,21 @@ def parameter(broken: Broken) -> Any:
     return pytest.param(broken, marks=marks, id=f"{broken.law}-{broken.cell.__name__}")
 
 
-def check(broken: Broken, folder: Path) -> Result:
-    """What the kit says about the law that a cell breaks."""
-    (result,) = run_checks(broken.cell, only=broken.law, recorded=recorded(broken, folder))
-    return result
+RESULTS: dict[type, Result] = {}
+
+
+@pytest.fixture
+def check(tmp_path_factory):
+    """A function for what the kit says about the law that a cell breaks; it looks once."""
+
+    def look(broken: Broken) -> Result:
+        if broken.cell not in RESULTS:
+            files = recorded(broken, tmp_path_factory.mktemp("recorded"))
+            (result,) = run_checks(broken.cell, only=broken.law, recorded=files)
+            RESULTS[broken.cell] = result
+        return RESULTS[broken.cell]
+
+    return look
 
 
 def recorded(broken: Broken, folder: Path) -> list[Path]:
@@ -52,20 +63,21 @@ def recorded(broken: Broken, folder: Path) -> list[Path]:
 
 @parametrize_with_checks(SOUND, marks=SLOW)
 def test_sound_cells_keep_every_law(check):
+    """`check` is the parameter here, not the fixture."""
     check()
 
 
 @pytest.mark.parametrize("broken", map(parameter, BROKEN))
-def test_broken_cell_fails(broken, tmp_path):
-    result = check(broken, tmp_path)
+def test_broken_cell_fails(broken, check):
+    result = check(broken)
     assert result.status == "failed", str(result)
     assert (result.law, result.leaf) == (broken.law, broken.leaf)
     assert broken.says in result.reason
 
 
 @pytest.mark.parametrize("broken", map(parameter, BROKEN))
-def test_report_reads_well(broken, tmp_path):
-    result = check(broken, tmp_path)
+def test_report_reads_well(broken, check):
+    result = check(broken)
     first, *lines = str(result).splitlines()
     name, backend = broken.cell.__name__, keras.backend.backend()
     assert first == f"{broken.law} FAILED: {name}, backend {backend}"
@@ -78,12 +90,17 @@ def test_report_reads_well(broken, tmp_path):
     assert "\x1b" not in str(result), "no colours"
 
 
-REPRODUCED = [b for b in BROKEN if b.law in ("arguments", "mask", "equivalent", "backends")]
+REPRODUCED = [
+    broken
+    for broken in BROKEN
+    if broken.cell.__name__
+    in ("ForgetsArgument", "SeesMaskedSteps", "WrongBias", "DependsOnTheBackend")
+]
 
 
 @pytest.mark.parametrize("broken", map(parameter, REPRODUCED))
-def test_line_reproduces_the_failure(broken, tmp_path):
-    result = check(broken, tmp_path)
+def test_line_reproduces_the_failure(broken, check):
+    result = check(broken)
     names = {"kcells": kcells, **vars(broken_cells)}
     with pytest.raises(ConformanceError, match=f"^{broken.law} FAILED: {broken.cell.__name__}"):
         eval(result.reproduce, names)  # noqa: S307  our own line
@@ -116,7 +133,7 @@ def test_a_number_that_was_altered_is_found(tmp_path):
     record(Leaky, path)
     arrays = dict(np.load(path))
     (name,) = (key for key in arrays if key.endswith("gradient of weight decay"))
-    arrays[name][2] *= 1.001
+    arrays[name][np.abs(arrays[name]).argmax()] *= 1.001
     np.savez(path, **arrays)
     (result,) = run_checks(Leaky, only="backends", recorded=[path])
     assert result.leaf == "gradient of weight decay"
