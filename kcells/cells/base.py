@@ -1,8 +1,9 @@
 """`Cell`, the optional base class: the hooks by which a cell lets itself be run fast.
 
 A cell needs none of this. Any layer with `call(inputs, states)` and `state_size`
-works; the hooks only tell the engine more about it. Each hook has a law, and a cell
-that breaks a law computes something else on the fast path than on the slow one.
+works; the hooks only tell the engine more about it. Each hook has a law, which
+`kcells.testing` checks, and a cell that breaks a law computes something else on the fast
+path than on the slow one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which built-in layer of Keras computes the same function as a cell.
 
 A cell says it with a method `equivalent`, which returns an `Equivalence`. Keras' own
-cells are declared here. Nothing is believed because it is declared: the checks of
-`tests/dispatch` compare outputs, states and gradients of both.
+cells are declared here. Nothing is believed because it is declared: the law `equivalent` of
+`kcells.testing` compares outputs, states and gradients of both.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -268,9 +269,10 @@ class Subject:
 def weight_names(variables: Sequence[Any]) -> list[str]:
     """A name for each variable: its own, and which of them it is where several have it.
 
-    Not its path: Keras numbers the layers in it, anew for every cell that is made.
+    Not its path: Keras numbers the layers in it, anew for every cell that is made. It also
+    numbers what nobody has named.
     """
-    names = [variable.name for variable in variables]
+    names = [re.sub(r"^variable_\d+$", "variable", variable.name) for variable in variables]
     return [
         f"weight {name}"
         if names.count(name) == 1
