@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from kcells.testing.subject import Subject
+__all__ = ["Check", "Law", "NotApplicableError", "ViolationError", "law"]
 
-__all__ = ["Law", "NotApplicableError", "ViolationError", "law"]
+
+Check: TypeAlias = Callable[[Any], None]
+"""A function of a `Subject`, which knows nothing of laws."""
 
 
 class ViolationError(Exception):
@@ -53,14 +54,14 @@ class Law:
 
     name: str
     text: str
-    check: Callable[[Subject], None]
+    check: Check
     of_class: bool = False
 
 
-def law(name: str, text: str, of_class: bool = False) -> Callable[[Callable[[Subject], None]], Law]:
+def law(name: str, text: str, of_class: bool = False) -> Callable[[Check], Law]:
     """Makes a `Law` of the function that checks it."""
 
-    def decorate(check: Callable[[Subject], None]) -> Law:
+    def decorate(check: Check) -> Law:
         return Law(name, text, check, of_class)
 
     return decorate
