@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
+import os
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
@@ -18,7 +18,7 @@ from kcells.testing.checks.backends import key_of, numbers_of
 from kcells.testing.law import Law, NotApplicableError, ViolationError
 from kcells.testing.result import Report, Result, Status
 from kcells.testing.subject import Subject
-from kcells.testing.target import Target, policy
+from kcells.testing.target import Target, errors_as_they_are, policy
 from kcells.types import Structure
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 Path: TypeAlias = str | PathLike[str]
+
+_KERAS = os.path.dirname(keras.__file__)
 
 
 def laws() -> tuple[Law, ...]:
@@ -160,7 +162,7 @@ def result_of(law: Law, subject: Subject, expected: str | None = None) -> Result
     }
     status: Status
     try:
-        with policy("float32"):
+        with policy("float32"), errors_as_they_are():
             law.check(subject)
     except NotApplicableError as error:
         return Result(**known, status="skipped", reason=str(error))
@@ -183,8 +185,7 @@ def _what_is_wrong(error: Exception, expected: str | None) -> dict[str, Any]:
             "difference": error.difference,
             "allowed": error.allowed,
         }
-    # Keras sets some of its messages in bold.
-    reason = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error}")
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, KCellsError):
         return {"reason": reason}
     return {"reason": reason, "traceback": _where(error)}
@@ -192,15 +193,9 @@ def _what_is_wrong(error: Exception, expected: str | None) -> dict[str, Any]:
 
 def _where(error: Exception) -> str:
     """Where it was raised, below the call of the law; what it says stands above."""
-    lines = ["Traceback (most recent call last):\n"]
-    lines += traceback.format_tb(error.__traceback__)[1:]
-    first: BaseException = error
-    while first.__context__ is not None:
-        first = first.__context__
-    # Keras words errors anew, and fails itself with some of JAX.
-    if type(first) is not type(error):
-        lines += ["It began with:\n", *traceback.format_exception(first, chain=False)]
-    return "".join(lines)
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    shown = [frame for frame in frames if not frame.filename.startswith(_KERAS)]
+    return "".join(["Traceback (most recent call last):\n", *traceback.format_list(shown)])
 
 
 def record(

@@ -126,3 +126,15 @@ def policy(dtype: str) -> Iterator[None]:
     finally:
         keras.config.set_dtype_policy(before[0])
         keras.config.set_floatx(before[1])
+
+
+@contextlib.contextmanager
+def errors_as_they_are() -> Iterator[None]:
+    """Keeps Keras from wording errors anew, at which it fails itself with some of JAX."""
+    was_on = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if was_on:
+            keras.config.enable_traceback_filtering()

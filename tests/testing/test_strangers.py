@@ -14,7 +14,7 @@ from kcells.testing import parametrize_with_checks
 
 # `paths` compiles every way of running a cell: for cells of Keras, tests/engine does too.
 SLOW = {"saving": pytest.mark.slow, "paths": pytest.mark.slow}
-KERAS_CELLS = [keras.layers.LSTMCell, keras.layers.GRUCell, keras.layers.SimpleRNNCell]
+MORE_OF_KERAS = [keras.layers.LSTMCell, keras.layers.SimpleRNNCell]
 NO_SOURCE = {"docstring": "Keras names no paper at its cells"}
 
 _LOADED = "a wiring comes back from a configuration as a dict, on which the cell cannot be built"
@@ -34,18 +34,22 @@ if keras.backend.backend() != "torch":
 """What the kit finds out about `LTCCell` of ncps 1.0.1."""
 
 
-@parametrize_with_checks(KERAS_CELLS, dict.fromkeys(KERAS_CELLS, NO_SOURCE), marks=SLOW)
-def test_cells_of_keras(check):
+@parametrize_with_checks(
+    [keras.layers.GRUCell, (CfCCell, {"arguments": {"units": 4, "backbone_units": 8}})],
+    {
+        keras.layers.GRUCell: NO_SOURCE,
+        CfCCell: {"docstring": "it stands at the constructor"},
+    },
+    marks=SLOW,
+)
+def test_strangers(check):
     check()
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
-    [
-        (CfCCell, {"arguments": {"units": 4, "backbone_units": 8}}),
-        (LTCCell, {"arguments": {"wiring": FullyConnected(4)}}),
-    ],
-    {CfCCell: {"docstring": "it stands at the constructor"}, LTCCell: LTC_FAILURES},
-    marks=SLOW,
+    [*MORE_OF_KERAS, (LTCCell, {"arguments": {"wiring": FullyConnected(4)}})],
+    {**dict.fromkeys(MORE_OF_KERAS, NO_SOURCE), LTCCell: LTC_FAILURES},
 )
-def test_cells_of_ncps(check):
+def test_more_strangers(check):
     check()
