@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops, tree
+from keras import tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
@@ -179,6 +179,36 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     # The first step has no coefficient for what was before it.
     start = multiply(product, a[0], first)
     b = tf.concat([(b[0] + start)[tf.newaxis], b[1:]], axis=0)
-    h = ops.associative_scan(both_steps, (a, b))[1]
-    h.set_shape(a.shape)
-    return h
+    return _running(both_steps, (a, b))[1]
+
+
+def _running(both: Any, pairs: tuple[Any, Any]) -> tuple[Any, Any]:
+    """`both` of all entries up to each one, of a known number of entries.
+
+    Pairs of neighbours become one, what comes out is run over in the same way, and the
+    entries in between follow. Keras has this too; in Keras 3.12 it never ends in a graph.
+    """
+    count = pairs[0].shape[0]
+    if count == 1:
+        return pairs
+
+    def some(entries: slice) -> tuple[Any, Any]:
+        return pairs[0][entries], pairs[1][entries]
+
+    odd = _running(both, both(some(slice(0, count - 1, 2)), some(slice(1, None, 2))))
+    before = (count - 1) // 2
+    later = both((odd[0][:before], odd[1][:before]), some(slice(2, None, 2)))
+    first, second = (
+        _interleaved(tf.concat([pair[:1], rest], axis=0), other)
+        for pair, rest, other in zip(pairs, later, odd, strict=True)
+    )
+    return first, second
+
+
+def _interleaved(even: Any, odd: Any) -> Any:
+    """One of `even`, one of `odd` and so on; there may be one more of `even`."""
+    count = odd.shape[0]
+    both = tf.stack([even[:count], odd], axis=1)
+    both = tf.reshape(both, tf.concat([[2 * count], tf.shape(odd)[1:]], axis=0))
+    both.set_shape((2 * count, *odd.shape[1:]))
+    return tf.concat([both, even[count:]], axis=0)
