@@ -166,8 +166,8 @@ class WeightsInRandomOrder(Leaky):
 class HashOfAProcess(Leaky):
     """`hash` of a text is another one in each process."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, units, dropout=0.0, seed=None, **kwargs):
+        super().__init__(units, dropout, seed, **kwargs)
         self.scale = 1.5 + hash("kcells") / 2**63
 
     def project_inputs(self, inputs, training=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,8 @@ def saving(subject: Subject) -> None:
         np.savez(f"{folder}/inputs.npz", *tree.flatten(subject.inputs))
         process = subprocess.run(  # noqa: S603  our own code
             [sys.executable, "-c", _LOAD, folder, module, file],
+            # The module may import what stands beside it.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
             text=True,
             check=False,
