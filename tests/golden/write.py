@@ -55,6 +55,29 @@ def options() -> keras.Model:
     )
 
 
+def built_ins() -> keras.Model:
+    """The built-in layers that stand in for their cells."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 3)),
+            keras.layers.Masking(),
+            kcells.build("lstm", 4, return_sequences=True, **QUICK),
+            kcells.build("gru", 3, dispatch="never", **QUICK),
+        ]
+    )
+
+
+def ways() -> keras.Model:
+    """Every option that says how a loop is run."""
+    return keras.Sequential(
+        [
+            keras.Input((6, 3)),
+            kcells.build("gru", 4, return_sequences=True, checkpoint=2, compile="never", **QUICK),
+            kcells.build("simple_rnn", 3, tbptt=2, parallel="never", **QUICK),
+        ]
+    )
+
+
 def inputs_of(make: Callable[[], keras.Model]) -> dict[str, np.ndarray]:
     """Inputs by name; the second sequence has a hole and an end that are masked."""
     rng = np.random.default_rng(20260101)
@@ -85,7 +108,7 @@ def main() -> None:
         raise SystemExit("Golden files are written on the TensorFlow backend.")
     folder = HERE / kcells.__version__
     folder.mkdir(exist_ok=True)
-    for make in (nested, stack_both_ways, options):
+    for make in (nested, stack_both_ways, options, built_ins, ways):
         write(make, folder)
 
 
