@@ -247,7 +247,9 @@ def test_importing_kcells_brings_no_plugin_and_no_other_backend(tmp_path):
     )
     added = json.loads(shown.splitlines()[-1])
     assert "kcells.layers.rnn" in added
-    assert not {"kcells.bench", "kcells.commands", "kcells_command", "click", "matplotlib"} & set(added)
+    assert not {"kcells.bench", "kcells.commands", "kcells_command", "click", "matplotlib"} & set(
+        added
+    )
     assert plugin.imports == 0
     assert not [name for name in added if name.startswith(("kcells_", plugin.module))]
     others = set(BACKENDS) - {keras.backend.backend()}
