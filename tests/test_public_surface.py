@@ -26,6 +26,7 @@ PUBLIC = {
     "RNN",
     "Reason",
     "StackedCells",
+    "StandardCell",
     "VariationalDropout",
     "__version__",
     "build",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kcells.cells.signature import constructor_parameters
 from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves, size_structure
 from kcells.types import Structure
@@ -91,10 +91,9 @@ def _named(cases: Sequence[Case]) -> list[Case]:
 
 def _smallest_arguments(cell_class: type) -> dict[str, Any]:
     required = [
-        parameter.name
-        for parameter in inspect.signature(cell_class).parameters.values()
+        name
+        for name, parameter in constructor_parameters(cell_class).items()
         if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
     if unknown := [name for name in required if name != "units"]:
         raise ConfigurationError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
 import keras
 from keras import tree
 
+from kcells.cells.signature import constructor_parameters
 from kcells.structure import plain
 from kcells.testing.law import ViolationError, law
 from kcells.testing.models import functional
@@ -21,7 +21,7 @@ __all__ = ["arguments", "clone", "config"]
 @law("arguments", "Every argument of the constructor is in get_config.", of_class=True)
 def arguments(subject: Subject) -> None:
     known = _config(subject)
-    asked = constructor_arguments(subject.target.cell_class)
+    asked = constructor_parameters(subject.target.cell_class)
     if missing := [name for name in asked if name not in known]:
         raise ViolationError(
             f"get_config leaves out {', '.join(missing)}: a loaded cell has the default there",
@@ -50,7 +50,7 @@ def config(subject: Subject) -> None:
 
 def _is_what_was_given(subject: Subject, config: dict[str, Any]) -> None:
     """An argument that was forgotten has its default, before as well as after."""
-    parameters = inspect.signature(subject.target.cell_class).parameters
+    parameters = constructor_parameters(subject.target.cell_class)
     for name, value in subject.case.arguments.items():
         default = parameters[name].default if name in parameters else value
         is_plain = isinstance(value, (bool, int, float, str))
@@ -68,22 +68,6 @@ def clone(subject: Subject) -> None:
     copied.set_weights(model.get_weights())
     outputs = copied(subject.inputs)
     same(as_numpy(outputs), subject.expected.outputs, "outputs", what="in a clone")
-
-
-def constructor_arguments(cell_class: type) -> list[str]:
-    """The names of the arguments of a constructor, those of its base classes too."""
-    found: dict[str, None] = {}
-    for cls in cell_class.__mro__:
-        if cls is keras.layers.Layer:
-            break  # What every layer takes is not the cell's to explain.
-        if cls is object or "__init__" not in vars(cls):
-            continue
-        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
-        named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        found |= dict.fromkeys(named)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return [name for name in found if not name.startswith("_")]
 
 
 def _config(subject: Subject) -> dict[str, Any]:

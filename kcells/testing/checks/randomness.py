@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
+from kcells.cells.signature import constructor_parameters
 from kcells.structure import map_leaves
-from kcells.testing.checks.configuration import constructor_arguments
 from kcells.testing.law import NotApplicableError, ViolationError, law
 from kcells.testing.numbers import FORWARD, same
 from kcells.testing.subject import Run, Subject
@@ -76,7 +75,7 @@ def seeds(subject: Subject) -> None:
     (weights, run), (again, rerun) = made(subject.seed), made(subject.seed)
     same(again, weights, "initial weights", 0.0, "from one construction to the next")
     same(rerun.outputs, run.outputs, "outputs", 0.0, "in training, after the same seed")
-    if "seed" in constructor_arguments(subject.target.cell_class) and rates:
+    if "seed" in constructor_parameters(subject.target.cell_class) and rates:
         rates["seed"] = 7
         runs = [made(seed)[1] for seed in (subject.seed, _OTHER_SEED)]
         same(runs[0].outputs, runs[1].outputs, "outputs", 0.0, "in training, for one seed=7")
@@ -84,13 +83,11 @@ def seeds(subject: Subject) -> None:
 
 def _dropout_arguments(subject: Subject) -> list[str]:
     """The arguments of the constructor that are rates of dropout, and are off."""
-    parameters = inspect.signature(subject.target.cell_class.__init__).parameters
     return [
         name
-        for name in constructor_arguments(subject.target.cell_class)
+        for name, parameter in constructor_parameters(subject.target.cell_class).items()
         if name.endswith("dropout")
-        and name in parameters
-        and isinstance(parameters[name].default, (int, float))
+        and isinstance(parameter.default, (int, float))
         and not subject.case.arguments.get(name)
     ]
 
