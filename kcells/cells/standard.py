@@ -179,6 +179,9 @@ class StandardCell(Cell):
         settings = {what: getattr(self, f"{part}_{what}") for what in _SETTINGS}
         if initializer is not None:
             settings["initializer"] = initializer
+        if isinstance(settings["initializer"], initializers.Initializer):
+            # Keras' initializers keep their seed: used twice, one gives related weights.
+            settings["initializer"] = settings["initializer"].clone()
         return self.add_weight(shape=shape, name=name, **settings)
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:

@@ -104,6 +104,22 @@ def test_each_weight_has_the_settings_of_its_part():
     assert cell.peephole.constraint is cell.recurrent_constraint
 
 
+def test_weights_of_one_initializer_are_not_related():
+    cell = kcells.cell(TwinCell, 3, recurrent_initializer=keras.initializers.RandomNormal())
+    cell.build((None, 3))
+    first, second = map(ops.convert_to_numpy, cell.weights)
+    assert not np.isclose(first, second).any()
+
+
+class TwinCell(kcells.StandardCell):
+    def add_weights(self, features):
+        self.first = self.add("first", (features, 3), part="recurrent")
+        self.second = self.add("second", (features, 3), part="recurrent")
+
+    def step(self, projected, states, training=False):
+        return states[0], states
+
+
 def test_no_bias():
     cell = GatedCell(3, use_bias=False)
     cell.build((None, 2))
