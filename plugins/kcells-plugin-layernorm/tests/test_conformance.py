@@ -4,10 +4,9 @@ import pytest
 
 from kcells.testing import check_cell, parametrize_with_checks
 
-EVERY_ARGUMENT = {
+OF_ALL = {
     "units": 3,
     "activation": "softsign",
-    "recurrent_activation": "hard_sigmoid",
     "use_bias": True,
     "kernel_initializer": "he_normal",
     "recurrent_initializer": "random_normal",
@@ -20,28 +19,50 @@ EVERY_ARGUMENT = {
     "bias_constraint": "unit_norm",
     "dropout": 0.1,
     "recurrent_dropout": 0.2,
-    "reset_after": False,
     "seed": 7,
-    "normalize": True,
     "epsilon": 1e-3,
     "gamma_initializer": "random_uniform",
     "gamma_regularizer": "l2",
     "gamma_constraint": "non_neg",
 }
+EVERY_ARGUMENT = {
+    "ln_gru": {
+        **OF_ALL,
+        "recurrent_activation": "hard_sigmoid",
+        "reset_after": False,
+        "normalize": True,
+    },
+    "ln_lstm": {
+        **OF_ALL,
+        "recurrent_activation": "hard_sigmoid",
+        "unit_forget_bias": True,
+        "normalize": "gates",
+    },
+    "ln_rnn": OF_ALL,
+}
 
 
-@parametrize_with_checks(["ln_gru"], marks={"saving": pytest.mark.slow})
+@parametrize_with_checks(
+    ["ln_gru", "ln_lstm", "ln_rnn"],
+    marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow},
+)
 def test_law(check):
     check()
 
 
-def test_every_argument_survives():
-    check_cell("ln_gru", arguments=EVERY_ARGUMENT, only="config")
+@pytest.mark.parametrize("cell", EVERY_ARGUMENT)
+def test_every_argument_survives(cell):
+    check_cell(cell, arguments=EVERY_ARGUMENT[cell], only="config")
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("cell", ["ln_gru", "ln_lstm"])
+@pytest.mark.parametrize("other", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_without_norms_it_is_a_gru(reset_after, use_bias):
-    arguments = {"units": 3, "normalize": False, "reset_after": reset_after, "use_bias": use_bias}
-    report = check_cell("ln_gru", arguments=arguments, only="equivalent")
+def test_without_norms_it_is_the_layer_of_keras(cell, other, use_bias):
+    own = {"reset_after": other, "normalize": False}
+    if cell == "ln_lstm":
+        own = {"unit_forget_bias": other, "normalize": None}
+    report = check_cell(
+        cell, arguments={"units": 3, "use_bias": use_bias, **own}, only="equivalent"
+    )
     assert [result.status for result in report.results] == ["passed"]

@@ -14,6 +14,7 @@ from keras import activations, constraints, initializers, ops, regularizers
 from kcells import Cell, Equivalence, Reason, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
+from kcells_plugin_layernorm.norm import checked_epsilon, standardized
 
 if TYPE_CHECKING:
     from kcells.testing import Case
@@ -142,10 +143,6 @@ class LayerNormGRUCell(Cell):
             raise ConfigurationError(
                 f"LayerNormGRUCell: units must be a positive int; received {units!r}."
             )
-        if not isinstance(epsilon, (int, float)) or not epsilon > 0:
-            raise ConfigurationError(
-                f"LayerNormGRUCell: epsilon must be a positive float; received {epsilon!r}."
-            )
         self.units = units
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
@@ -167,7 +164,7 @@ class LayerNormGRUCell(Cell):
         self.reset_after = reset_after
         self.seed = seed
         self.normalize = normalize
-        self.epsilon = epsilon
+        self.epsilon = checked_epsilon("LayerNormGRUCell", epsilon)
         self.state_size = units
         self.output_size = units
         # One seed for both would draw the same masks wherever features == units.
@@ -269,19 +266,10 @@ class LayerNormGRUCell(Cell):
         return normalized + self.bias[1, block]
 
     def _normalized(self, product: Tensor, side: int, block: slice) -> Tensor:
-        """`product` normalized over its last axis and scaled; the shift is added outside.
-
-        In float32, or float64 if that is what there is: in half precision the sums lose
-        the small deviations that the variance is made of, and squares overflow float16.
-        """
+        """`product` normalized over its last axis and scaled; the shift is added outside."""
         if self.gamma is None:
             return product
-        is_double = keras.backend.standardize_dtype(product.dtype) == "float64"
-        product = ops.cast(product, "float64" if is_double else "float32")
-        centered = product - ops.mean(product, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-        normalized = centered * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(normalized, self.compute_dtype) * self.gamma[side, block]
+        return standardized(product, self.epsilon) * self.gamma[side, block]
 
     @classmethod
     def check_cases(cls) -> list[Case]:
