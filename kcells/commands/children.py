@@ -3,6 +3,9 @@
 Keras has one backend a process. A child writes a line as soon as it knows something, so
 that what it said is there when it dies; what native code and plugins print goes to its
 standard error.
+
+The last line says that the work is done. Without it, a plugin that ends the process with exit
+code 0 would look like one that is all right.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from typing import IO, Any
 __all__ = ["BACKENDS", "ChildError", "default_backend", "reporting", "reports"]
 
 BACKENDS = ("tensorflow", "jax", "torch")
+
+DONE = {"kind": "done"}
+"""What a child says last; `reports` keeps it to itself."""
 
 SHOWN_LINES = 25
 """Of what a child wrote before it died."""
@@ -39,7 +45,8 @@ def reports(module: str, request: Any, backend: str, timeout: float) -> Iterator
         timeout: after how many seconds it is stopped.
 
     Raises:
-        ChildError: after the last report, if the child failed or took too long.
+        ChildError: after the last report, if the child failed, took too long, or ended before
+            its work was done.
     """
     # The child finds what this process would find, and nothing by chance where the user is.
     search_path = os.pathsep.join(filter(None, sys.path))
@@ -57,9 +64,13 @@ def reports(module: str, request: Any, backend: str, timeout: float) -> Iterator
 
         timer = threading.Timer(timeout, stop)
         timer.start()
+        is_done = False
         try:
             for line in child.stdout or ():
-                yield json.loads(line)
+                fact = json.loads(line)
+                is_done = fact == DONE
+                if not is_done:
+                    yield fact
             code = child.wait()
         finally:
             timer.cancel()
@@ -67,12 +78,15 @@ def reports(module: str, request: Any, backend: str, timeout: float) -> Iterator
             child.wait()
         if expired.is_set():
             raise ChildError(f"stopped after {timeout:g} s{_last_lines(written)}")
-        if code:
+        if code or not is_done:
             raise ChildError(f"{_ending(code)}{_last_lines(written)}")
 
 
 def _ending(code: int) -> str:
-    return f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
+    if code < 0:
+        return f"was killed by signal {-code}"
+    early = "" if code else ", before its work was done"
+    return f"ended with exit code {code}{early}"
 
 
 def _last_lines(written: IO[str]) -> str:
@@ -95,6 +109,7 @@ def reporting(work: Callable[[Any, Callable[..., None]], None]) -> None:
             out.flush()
 
         work(json.loads(sys.argv[1]), report)
+        report(**DONE)
 
 
 def default_backend() -> str:

@@ -26,9 +26,11 @@ def work(request, report):
         raise ValueError("broken")
     if request == "die":
         os.kill(os.getpid(), 9)
+    if request == "leave":
+        os._exit(0)
     if request == "sleep":
         time.sleep(60)
-    report(done=True)
+    report(text="all is said")
 
 
 if __name__ == "__main__":
@@ -56,12 +58,17 @@ def child(tmp_path, monkeypatch):
 def test_reports_and_nothing_else(child):
     asked = {"text": 'ä "quoted"', "numbers": [1, None]}
     found, error = child(asked)
-    assert found == [{"request": asked, "backend": "some_backend"}, {"done": True}]
+    assert found == [{"request": asked, "backend": "some_backend"}, {"text": "all is said"}]
     assert error == ""
 
 
 @pytest.mark.parametrize(
-    ("request_", "ending"), [("raise", "ended with exit code 1"), ("die", "was killed by signal 9")]
+    ("request_", "ending"),
+    [
+        ("raise", "ended with exit code 1\n"),
+        ("die", "was killed by signal 9\n"),
+        ("leave", "ended with exit code 0, before its work was done\n"),
+    ],
 )
 def test_what_was_said_before_the_end_is_kept(child, request_, ending):
     found, error = child(request_)
