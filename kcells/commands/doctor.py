@@ -1,7 +1,8 @@
 """`kcells doctor`: what is installed, and what of it is broken.
 
 This process imports neither Keras nor a plugin: all of that happens in a child for each
-backend, at the same time, and a child that dies is a finding.
+backend, at the same time, and a child that dies is a finding. Another one then looks at the
+plugins that are left.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib.util
 import os
 import platform
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import importlib_metadata
@@ -32,7 +33,7 @@ CHILD = "kcells.commands.doctor_child"
 
 @click.command("doctor")
 @click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True)
-@click.option("--timeout", type=float, default=120, show_default=True, help="Seconds a backend.")
+@click.option("--timeout", type=float, default=120, show_default=True, help="Seconds a process.")
 @json_option
 @click.pass_context
 def command(
@@ -40,8 +41,9 @@ def command(
 ) -> None:
     """Looks at Python, Keras, every backend with its devices and kernels, and every plugin.
 
-    Each backend is tried in a process of its own, where each plugin is loaded. Exit code 1:
-    a backend or a plugin is broken, or there is no backend.
+    Each backend is tried in a process of its own, where each plugin is loaded. If a plugin
+    ends it, another one tries the rest. Exit code 1: a backend or a plugin is broken, or
+    there is no backend.
     """
     data = examined(backends or BACKENDS, timeout)
     answer(as_json, data, lambda shown: show(shown, data))
@@ -80,15 +82,29 @@ def version_of(distribution: str) -> str:
 
 
 def examine(backend: str, timeout: float) -> dict[str, Any]:
-    """What a child finds out about a backend, and in it about the plugins."""
+    """What children find out about a backend, and in it about the plugins."""
     found: dict[str, Any] = {"name": backend, "installed": False, "works": False, "error": ""}
     found["plugins"] = {}
     if importlib.util.find_spec(backend) is None:
         return found
     found["installed"] = True
+    while killer := _examined_once(found, timeout):
+        found["plugins"][killer.cell] = f"the process {killer.error}"
+    return found
+
+
+class Killer(NamedTuple):
+    """A plugin that a child died of, and how."""
+
+    cell: str
+    error: ChildError
+
+
+def _examined_once(found: dict[str, Any], timeout: float) -> Killer | None:
+    """Adds to `found` what one child says, which leaves out the plugins that are in it."""
     loading = ""
     try:
-        for fact in reports(CHILD, None, backend, timeout):
+        for fact in reports(CHILD, list(found["plugins"]), found["name"], timeout):
             kind = fact.pop("kind")
             if kind == "plugin":
                 found["plugins"][fact["cell"]] = fact["error"]
@@ -101,10 +117,9 @@ def examine(backend: str, timeout: float) -> dict[str, Any]:
                 found |= fact
     except ChildError as error:
         if loading:
-            found["plugins"][loading] = f"the process {error}"
-        else:
-            found |= {"error": f"the process {error}", "works": False}
-    return found
+            return Killer(loading, error)
+        found |= {"error": f"the process {error}", "works": False}
+    return None
 
 
 def _plugin(info: Any, backends: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -20,8 +20,13 @@ from kcells.errors import KCellsError
 __all__ = ["examine"]
 
 
-def examine(_: Any, report: Callable[..., None]) -> None:
-    """Reports about the backend, and about every plugin that may be loaded."""
+def examine(left_out: Collection[str], report: Callable[..., None]) -> None:
+    """Reports about the backend, and about every plugin that may be loaded.
+
+    Args:
+        left_out: the qualified ids of cells that are known already.
+        report: is told facts of the kinds `backend`, `runs`, `loading` and `plugin`.
+    """
     backend, device = keras.backend.backend(), current().device()
     report(
         kind="backend",
@@ -36,10 +41,11 @@ def examine(_: Any, report: Callable[..., None]) -> None:
     )
     build("lstm", 4)(np.zeros((1, 2, 3), "float32"))
     report(kind="runs")
-    for info in registry.list_cells():
-        # Said before: a plugin may take the process with it.
-        report(kind="loading", cell=info.qualified_id)
-        report(kind="plugin", cell=info.qualified_id, error=_error_of(info.qualified_id))
+    for name in (info.qualified_id for info in registry.list_cells()):
+        if name not in left_out:
+            # Said before: a plugin may take the process with it.
+            report(kind="loading", cell=name)
+            report(kind="plugin", cell=name, error=_error_of(name))
 
 
 def _devices() -> list[str]:

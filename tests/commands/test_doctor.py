@@ -18,12 +18,15 @@ SOUND = [
 
 @pytest.fixture
 def children(monkeypatch):
-    """Stands in for the processes: by backend what they report, and how they end."""
+    """Stands in for the processes: by backend what they report, and how they end.
+
+    A story whose key is a backend and the cells that are left out is that of a later process.
+    """
     stories = {}
 
     def reports(module, request, backend, timeout):
         assert module == doctor_child.__name__
-        facts, error = stories.get(backend, (SOUND, ""))
+        facts, error = stories.get((backend, *request) if request else backend, (SOUND, ""))
         yield from (dict(fact) for fact in facts)
         if error:
             raise ChildError(error)
@@ -96,6 +99,30 @@ def test_a_plugin_takes_the_process_with_it(site, children, kcells_command):
     assert backend["plugins"] == {"odd-zoo:foo": "the process was killed by signal 11"}
 
 
+def test_the_plugins_after_it_are_tried_in_another_process(site, children, kcells_command):
+    site.plugin("odd-zoo", {"a": "ACell", "b": "BCell", "c": "CCell", "d": "DCell"})
+    loading = {name: {"kind": "loading", "cell": f"odd-zoo:{name}"} for name in "bc"}
+    loaded = {name: {"kind": "plugin", "cell": f"odd-zoo:{name}", "error": ""} for name in "ad"}
+    children["jax"] = ([*SOUND, loaded["a"], loading["b"]], "was killed by signal 11")
+    known = ("jax", "odd-zoo:a", "odd-zoo:b")
+    children[known] = ([*SOUND, loading["c"]], "stopped after 120 s")
+    children[*known, "odd-zoo:c"] = ([*SOUND, loaded["d"]], "")
+    data, code = examined(kcells_command, "--backend", "jax")
+    assert code == 1
+    assert data["problems"] == [f"cell odd-zoo:{name} does not load on jax" for name in "bc"]
+    rows = {row["cell"]: row["loads_on"] for row in data["plugins"] if row["cell"] in "abcd"}
+    assert rows == {"a": ["jax"], "b": [], "c": [], "d": ["jax"]}
+
+
+def test_a_later_process_does_not_start(site, children, kcells_command):
+    loading = {"kind": "loading", "cell": "odd-zoo:foo"}
+    children["jax"] = ([*SOUND, loading], "was killed by signal 11")
+    children["jax", "odd-zoo:foo"] = ([], "ended with exit code 1")
+    data, _ = examined(kcells_command, "--backend", "jax")
+    assert data["problems"] == ["backend jax is broken"]
+    assert data["backends"][0]["error"] == "the process ended with exit code 1"
+
+
 def test_no_backend(children, kcells_command, monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     data, code = examined(kcells_command)
@@ -128,7 +155,7 @@ def test_what_a_child_reports(site):
     site.plugin("odd-broken", {"broken": "BrokenCell"}, source="1 / 0")
     site.plugin("odd-zoo", {"foo": "FooCell"})
     facts = []
-    doctor_child.examine(None, lambda **fact: facts.append(fact))
+    doctor_child.examine([], lambda **fact: facts.append(fact))
     assert [fact["kind"] for fact in facts[:3]] == ["backend", "runs", "loading"]
     assert facts[0]["device"] in ("cpu", "gpu")
     assert facts[0]["devices"]
@@ -137,15 +164,19 @@ def test_what_a_child_reports(site):
     assert "ZeroDivisionError" in errors["odd-broken:broken"]
     assert "Traceback" in errors["odd-broken:broken"]
     json.dumps(facts)
+    later = []
+    doctor_child.examine([*errors][1:], lambda **fact: later.append(fact))
+    assert [fact["cell"] for fact in later[2:]] == [[*errors][0]] * 2
 
 
 @pytest.mark.slow
 def test_a_real_process(site, kcells_command):
-    site.plugin("odd-exit", {"leaves": "LeavesCell"}, source="import os; os._exit(7)")
+    site.plugin("odd-exit", {"leaves": "LeavesCell"}, source="import os; os._exit(0)")
     data, code = examined(kcells_command, "--backend", BACKEND)
     assert code == 1
     assert data["problems"] == [f"cell odd-exit:leaves does not load on {BACKEND}"]
     (backend,) = data["backends"]
     assert backend["works"]
     assert backend["version"]
-    assert "ended with exit code 7" in backend["plugins"]["odd-exit:leaves"]
+    assert "ended with exit code 0, before" in backend["plugins"]["odd-exit:leaves"]
+    assert backend["plugins"]["kcells:simple_rnn"] == ""
