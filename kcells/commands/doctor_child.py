@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Collection
-from typing import Any
 
 import keras
 import numpy as np
