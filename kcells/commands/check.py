@@ -1,7 +1,7 @@
 """`kcells check`: the conformance kit on one backend or on several.
 
 Every backend is a process. The first one writes its numbers down, and the others are
-compared with them.
+compared with them. One that ends within a law breaks that law, and what it found before counts.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ STYLES = {
 @click.option("--units", type=click.IntRange(1), help="Instead of the cell's own cases.")
 @click.option("--features", type=click.IntRange(1), help="Numbers in a time step.")
 @arguments_option
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--timeout", type=float, default=900, show_default=True, help="Seconds a backend.")
 @json_option
 @click.pass_context
@@ -94,11 +94,13 @@ def checked(
 ) -> Iterator[dict[str, Any]]:
     """The results of all backends, one after the other."""
     with tempfile.TemporaryDirectory() as folder, _progress() as progress:
-        first = str(Path(folder, "first.npz"))
-        for number, backend in enumerate(backends):
-            files: dict[str, Any] = {"record": first} if number == 0 else {"recorded": [first]}
-            if len(backends) == 1:
-                files = {}
+        first = Path(folder, "first.npz")
+        for backend in backends:
+            files: dict[str, Any] = {}
+            if first.exists():
+                files = {"recorded": [str(first)]}
+            elif len(backends) > 1:
+                files = {"record": str(first)}
             yield from _of_backend(backend, asked | files, timeout, progress)
 
 
@@ -107,17 +109,48 @@ def _of_backend(
 ) -> Iterator[dict[str, Any]]:
     progress(backend, "starts", 0)
     number = 0
+    begun = around = _around_the_laws(backend, asked["cell"])
     try:
         for fact in reports(CHILD, asked, backend, timeout):
             kind = fact.pop("kind")
             if kind == "error":
                 raise (UserError if fact["wrong"] else Problem)(f"on {backend}: {fact['text']}")
-            if kind == "result":
-                number += 1
+            if kind == "law":
+                begun = fact
                 progress(backend, fact["law"], number)
+            if kind == "result":
+                begun = around
+                number += 1
                 yield fact
     except ChildError as error:
-        raise Problem(f"on {backend}, the process {error}") from error
+        yield _cut_short(backend, begun, error)
+
+
+def _around_the_laws(backend: str, cell: str) -> dict[str, Any]:
+    """What stands for a law before the first one and after the last one."""
+    return {
+        "law": "process",
+        "case": "",
+        "cell": cell,
+        "text": "The plugin loads, and the process ends by itself.",
+        "reproduce": f"kcells check {cell} --backend {backend}",
+    }
+
+
+def _cut_short(backend: str, begun: dict[str, Any], error: ChildError) -> dict[str, Any]:
+    """The result of the law that a process ended in, with the fields of any other result."""
+    reason, _, last_lines = f"the process {error}".partition("\n")
+    return {
+        "bad": True,
+        "status": "failed",
+        "backend": backend,
+        "reason": reason,
+        "leaf": "",
+        "difference": None,
+        "allowed": None,
+        "traceback": last_lines,
+        **begun,
+    }
 
 
 @contextlib.contextmanager

@@ -9,39 +9,61 @@ from typing import Any
 
 from kcells import testing
 from kcells.commands.children import reporting
-from kcells.errors import (
-    AmbiguousCellError,
-    ArgumentError,
-    ConfigurationError,
-    KCellsError,
-    UnknownCellError,
-)
+from kcells.errors import KCellsError, PluginLoadError
+from kcells.testing.law import Law
+from kcells.testing.runner import check_names, planned
+from kcells.testing.subject import Subject
+from kcells.testing.target import Target
 
 __all__ = ["check"]
 
-WRONG_QUESTIONS = (UnknownCellError, AmbiguousCellError, ArgumentError, ConfigurationError)
-
 
 def check(request: dict[str, Any], report: Callable[..., None]) -> None:
-    """Reports every result, or the error that kept the checks from being made.
+    """Reports every law and its result, or the error that kept the checks from being made.
 
     Args:
-        request: `cell`, `arguments`, `inputs`, `only`, `seed`; `record`, a file to write
+        request: `cell`, `arguments`, `features`, `only`, `seed`; `record`, a file to write
             the numbers of this backend to, and `recorded`, files to compare with.
-        report: is told `kind="result"` and its fields, or `kind="error"`.
+        report: is told `kind="law"` before a law is looked at, `kind="result"` and its
+            fields after it, or `kind="error"`.
     """
     made = {"arguments": request["arguments"], "seed": request["seed"]}
     made["inputs"] = None if request["features"] is None else (request["features"],)
-    only = request["only"] or None
     try:
-        for result in testing.run_checks(
-            request["cell"], only=only, recorded=request["recorded"], **made
-        ):
-            report(kind="result", bad=result.is_bad, **_plain(dataclasses.asdict(result)))
+        _look(request, made, report)
         if request["record"]:
             testing.record(request["cell"], request["record"], **made)
     except KCellsError as error:
-        report(kind="error", text=str(error), wrong=isinstance(error, WRONG_QUESTIONS))
+        report(kind="error", text=str(error), wrong=not isinstance(error, PluginLoadError))
+    except (TypeError, ValueError) as error:
+        # Laws do not raise: this is the constructor, about what it was given.
+        if not request["arguments"]:
+            raise
+        report(kind="error", text=f"the cell cannot be made so: {error}", wrong=True)
+
+
+def _look(request: dict[str, Any], made: dict[str, Any], report: Callable[..., None]) -> None:
+    cell, only, recorded = request["cell"], request["only"] or None, request["recorded"]
+    check_names(request["only"])
+    results = iter(testing.run_checks(cell, only=only, recorded=recorded, **made))
+    target = Target(cell, made["arguments"], made["inputs"])
+    for subject, law in planned(target, only, made["seed"], recorded):
+        # Said before: a cell may take the process with it.
+        report(kind="law", **_facts(subject, law))
+        result = next(results)
+        report(kind="result", bad=result.is_bad, **_plain(dataclasses.asdict(result)))
+
+
+def _facts(subject: Subject, law: Law) -> dict[str, str]:
+    """What a result would say of a law, whatever comes out."""
+    again = subject.target.reproduce(law.name, subject.seed, subject.recorded)
+    return {
+        "law": law.name,
+        "case": subject.case.name,
+        "cell": subject.target.title,
+        "text": law.text,
+        "reproduce": again,
+    }
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`kcells check`."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -24,6 +25,14 @@ ASKED = {
 }
 
 
+KILLED = {"kind": "killed"}
+
+
+def begun(law="mask", case=""):
+    facts = {"law": law, "case": case, "cell": '"gru"', "text": "A mask is kept.", "reproduce": "x"}
+    return {"kind": "law", **facts}
+
+
 def result(law="mask", status="passed", backend="jax", **facts):
     known = {"law": law, "case": "", "status": status, "cell": '"gru"', "backend": backend}
     rest = dict.fromkeys(["reason", "leaf", "text", "reproduce", "traceback"], "")
@@ -40,9 +49,12 @@ def children(monkeypatch):
     def reports(module, request, backend, timeout):
         assert module == check_child.__name__
         asked.append({**request, "backend": backend})
-        yield from (dict(fact) for fact in stories.get(backend, [result(backend=backend)]))
-        if backend in stories and not stories[backend]:
-            raise ChildError("was killed by signal 11")
+        for fact in stories.get(backend, [result(backend=backend)]):
+            if fact == KILLED:
+                raise ChildError("was killed by signal 11\nthe last words")
+            yield dict(fact)
+        if request["record"]:
+            Path(request["record"]).touch()
 
     monkeypatch.setattr(check, "reports", reports)
     monkeypatch.setenv("KERAS_BACKEND", "jax")
@@ -119,11 +131,39 @@ def test_a_row_sums_up_the_cases(children, kcells_command):
     assert lines[-1] == "jax: 4 passed, 1 skipped; cases one, two, three"
 
 
-def test_a_process_dies(children, kcells_command):
-    children["jax"] = []
+def test_a_process_dies_within_a_law(children, kcells_command):
+    before = [begun("batch"), result("batch"), result("seeds", "skipped", reason="no")]
+    children["jax"] = [*before, begun("mask", "small"), KILLED]
     done = kcells_command("check", "gru")
     assert done.exit_code == 1
-    assert "on jax, the process was killed by signal 11" in done.output
+    assert "mask FAILED, case small, backend jax\n  the process was killed by sig" in done.output
+    assert "  Law: A mask is kept.\n  Reproduce: x\n  the last words\n" in done.output
+    assert "jax: 1 passed, 1 skipped, 1 failed" in done.output
+    rows = json.loads(kcells_command("check", "gru", "--json").output)
+    assert [(row["law"], row["status"]) for row in rows] == [
+        ("batch", "passed"),
+        ("seeds", "skipped"),
+        ("mask", "failed"),
+    ]
+    assert rows[0].keys() == rows[2].keys()
+
+
+@pytest.mark.parametrize("before", [[], [begun(), result()]])
+def test_a_process_dies_outside_of_the_laws(children, kcells_command, before):
+    children["jax"] = [*before, KILLED]
+    done = kcells_command("check", "gru")
+    assert done.exit_code == 1
+    assert "process FAILED, backend jax\n  the process was killed by signal 11" in done.output
+    assert "  Reproduce: kcells check gru --backend jax\n" in done.output
+
+
+def test_the_other_backends_are_looked_at_all_the_same(children, kcells_command):
+    children["jax"] = [begun(), KILLED]
+    backends = ["--backend", "jax", "--backend", "torch", "--backend", "tensorflow"]
+    rows = json.loads(kcells_command("check", "gru", *backends, "--json").output)
+    assert [row["status"] for row in rows] == ["failed", "passed", "passed"]
+    files = [(bool(asked["record"]), len(asked["recorded"])) for asked in children["asked"]]
+    assert files == [(True, 0), (True, 0), (False, 1)]
 
 
 @pytest.mark.parametrize(("wrong", "code"), [(True, 2), (False, 1)])
@@ -133,8 +173,9 @@ def test_errors_of_the_kit(children, kcells_command, wrong, code):
     assert (done.exit_code, "on jax: there is no law" in done.output) == (code, True)
 
 
-def test_an_unknown_cell_starts_no_process(children, kcells_command):
-    assert kcells_command("check", "no_such_cell").exit_code == 2
+@pytest.mark.parametrize("question", [["no_such_cell"], ["gru", "--seed", "-1"]])
+def test_a_wrong_question_starts_no_process(children, kcells_command, question):
+    assert kcells_command("check", *question).exit_code == 2
     assert children["asked"] == []
 
 
@@ -149,8 +190,9 @@ def reported(**asked):
 
 
 def test_what_a_child_reports():
-    (fact,) = reported(arguments={"units": 5}, features=2)
-    assert fact["kind"] == "result"
+    law, fact = reported(arguments={"units": 5}, features=2)
+    assert (law.pop("kind"), fact.pop("kind")) == ("law", "result")
+    assert law == {name: fact[name] for name in law}
     assert (fact["law"], fact["status"], fact["bad"]) == ("state_size", "passed", False)
     assert fact["backend"] == BACKEND
 
@@ -158,7 +200,8 @@ def test_what_a_child_reports():
 def test_a_child_records_and_compares(tmp_path):
     path = str(tmp_path / "first.npz")
     reported(record=path)
-    (fact,) = reported(only=["backends"], recorded=[path])
+    law, fact = reported(only=["backends"], recorded=[path])
+    assert law["reproduce"] == fact["reproduce"]
     assert fact["status"] == "passed"
 
 
@@ -166,18 +209,44 @@ def test_a_child_records_and_compares(tmp_path):
 def test_what_is_not_finite(monkeypatch, number):
     failed = Result("mask", "", "failed", reason="it is off", difference=number, allowed=0)
     monkeypatch.setattr(check_child.testing, "run_checks", lambda *_, **__: [failed])
-    (fact,) = reported()
+    _, fact = reported()
     assert (fact["reason"], fact["difference"]) == (f"it is off: {float(number)}", None)
 
 
-def test_errors_of_a_child(site):
-    (fact,) = reported(only=["no_such_law"])
-    assert fact["kind"] == "error"
-    assert fact["wrong"]
-    assert laws()[0].name in fact["text"]
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"only": ["no_such_law"]}, laws()[0].name),
+        ({"arguments": {"unit": 3}}, '"units"'),
+        ({"cell": "nested", "arguments": {"units": 3}}, "NestedCell"),
+        ({"cell": "nested", "features": 3}, "unit_1"),
+        ({"arguments": {"units": 3, "activation": "no_such_one"}}, "cannot be made so"),
+        ({"arguments": {"use_bias": False}}, "cannot be made so"),
+    ],
+)
+def test_a_wrong_question(asked, text):
+    fact = reported(**asked)[-1]
+    assert (fact["kind"], fact["wrong"]) == ("error", True)
+    assert text in fact["text"]
+
+
+def test_a_plugin_that_does_not_load(site):
     site.plugin("odd-broken", {"broken": "BrokenCell"}, source="1 / 0")
     (fact,) = reported(cell="broken")
     assert (fact["kind"], fact["wrong"]) == ("error", False)
+
+
+def test_a_law_is_named_before_a_cell_takes_the_process_with_it(monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(check_child.testing, "run_checks", killed)
+    facts = []
+    with pytest.raises(KeyboardInterrupt):
+        check_child.check({**ASKED}, lambda **fact: facts.append(fact))
+    (fact,) = facts
+    assert (fact["kind"], fact["law"]) == ("law", "state_size")
 
 
 @pytest.mark.slow
