@@ -1,0 +1,25 @@
+"""The recurrent cells that everybody compares with, for kcells."""
+
+from kcells_plugin_classic.basic_lstm import BasicLSTMCell
+from kcells_plugin_classic.basic_rnn import BasicRNNCell
+from kcells_plugin_classic.cifg_lstm import CIFGLSTMCell
+from kcells_plugin_classic.gru_v1 import GRUV1Cell
+from kcells_plugin_classic.gru_v3 import GRUV3Cell
+from kcells_plugin_classic.indrnn import IndRNNCell
+from kcells_plugin_classic.intersection_rnn import IntersectionRNNCell
+from kcells_plugin_classic.lstmp import LSTMPCell
+from kcells_plugin_classic.nas import NASCell
+from kcells_plugin_classic.ugrnn import UGRNNCell
+
+__all__ = [
+    "BasicLSTMCell",
+    "BasicRNNCell",
+    "CIFGLSTMCell",
+    "GRUV1Cell",
+    "GRUV3Cell",
+    "IndRNNCell",
+    "IntersectionRNNCell",
+    "LSTMPCell",
+    "NASCell",
+    "UGRNNCell",
+]

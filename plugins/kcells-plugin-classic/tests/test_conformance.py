@@ -1,0 +1,55 @@
+"""The laws that every cell keeps, and that every argument survives."""
+
+import pytest
+
+from kcells.testing import check_cell, parametrize_with_checks
+
+OF_ALL = {
+    "kernel_initializer": "he_normal",
+    "bias_initializer": "ones",
+    "kernel_regularizer": "l1",
+    "recurrent_regularizer": "l2",
+    "bias_regularizer": "L1L2",
+    "kernel_constraint": "max_norm",
+    "recurrent_constraint": "non_neg",
+    "bias_constraint": "unit_norm",
+    "dropout": 0.1,
+    "recurrent_dropout": 0.2,
+    "seed": 7,
+    "recurrent_initializer": "random_normal",
+}
+OF_ONE = {
+    "basic_rnn": {"activation": "softsign"},
+    "basic_lstm": {"activation": "softsign", "forget_bias": 0.5},
+    "lstmp": {
+        "projection": 2,
+        "peepholes": False,
+        "cell_clip": 3.0,
+        "projection_clip": 2.0,
+        "activation": "softsign",
+        "forget_bias": 0.5,
+    },
+    "cifg_lstm": {"peepholes": False, "activation": "softsign"},
+    "gru_v1": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
+    "gru_v3": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
+    "ugrnn": {"activation": "softsign", "forget_bias": 0.5},
+    "intersection_rnn": {
+        "activation": "softsign",
+        "output_activation": "elu",
+        "forget_bias": 0.5,
+    },
+    "indrnn": {"activation": "softsign"},
+    "nas": {"projection": 2, "use_bias": True},
+}
+
+
+@parametrize_with_checks(
+    list(OF_ONE), marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow}
+)
+def test_law(check):
+    check()
+
+
+@pytest.mark.parametrize("cell", OF_ONE)
+def test_every_argument_survives(cell):
+    check_cell(cell, arguments={"units": 3, **OF_ALL, **OF_ONE[cell]}, inputs=(3,), only="config")
