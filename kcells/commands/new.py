@@ -10,8 +10,10 @@ import dataclasses
 import datetime
 import importlib.resources
 import keyword
+import os
 import re
 import string
+import tempfile
 from pathlib import Path
 
 import click
@@ -106,9 +108,9 @@ def command(name: str, folder: Path, as_json: bool) -> None:
     """
     plugin = checked(name)
     target = folder / plugin.distribution
-    if target.exists():
+    if os.path.lexists(target):
         raise UserError(f"{target} is there already, and is left as it is: choose another folder.")
-    files = write(plugin, target)
+    files = make(plugin, target)
     data = {
         "id": plugin.id,
         "distribution": plugin.distribution,
@@ -134,6 +136,27 @@ def checked(name: str) -> Plugin:
     if any(i.id == name and i.distribution == BUILTIN_DISTRIBUTION for i in registry.list_cells()):
         raise UserError(f'kcells itself has a cell "{name}", which no plugin takes over.')
     return Plugin(name)
+
+
+def make(plugin: Plugin, target: Path) -> list[str]:
+    """Makes the folder of a plugin, whole or not at all, and returns the paths in it.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Half of a plugin would stand in the way of the next try.
+        with tempfile.TemporaryDirectory(prefix=".kcells-new-", dir=target.parent) as beside:
+            unfinished = Path(beside, target.name)
+            files = write(plugin, unfinished)
+            unfinished.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be made: {error.strerror or error}.\n"
+            "  Choose a folder that you may write to, by --folder, or a shorter name."
+        ) from error
+    return files
 
 
 def write(plugin: Plugin, target: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """`kcells new`: what it writes works, down to a real installation."""
 
+import ast
 import json
 import os
 import subprocess
@@ -8,11 +9,14 @@ import sysconfig
 import tomllib
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import kcells
 from kcells.commands.new import FILES, Plugin, Template
+from kcells.testing.checks.documentation import docstring
+from kcells.testing.law import ViolationError
 
 
 def made(kcells_command, folder, name="foo"):
@@ -58,6 +62,19 @@ def test_the_paper_is_not_made_up(kcells_command, tmp_path):
     assert "Paper: to be filled in." in (folder / "src/kcells_plugin_foo/foo_cell.py").read_text()
 
 
+@pytest.mark.parametrize("name", ["foo", "doing", "doi_gru", "year2024", "gru_2024"])
+def test_the_law_of_the_docstring_fails_until_then(kcells_command, tmp_path, name):
+    """Whatever the name is: the plugin's own tests expect that."""
+    folder = made(kcells_command, tmp_path, name)
+    source = (folder / f"src/{Plugin(name).package}/{name}_cell.py").read_text()
+    (text,) = [
+        ast.get_docstring(node) for node in ast.parse(source).body if isinstance(node, ast.ClassDef)
+    ]
+    cls = type(Plugin(name).class_name, (kcells.Cell,), {"__doc__": text})
+    with pytest.raises(ViolationError, match="names no source"):
+        docstring.check(SimpleNamespace(target=SimpleNamespace(cell_class=cls)))
+
+
 def test_what_is_printed(kcells_command, tmp_path):
     shown = kcells_command("new", "foo", "--folder", tmp_path).output
     assert "  src/kcells_plugin_foo/foo_cell.py\n" in shown
@@ -75,6 +92,46 @@ def test_nothing_is_overwritten(kcells_command, tmp_path):
     assert done.exit_code == 2
     assert "is there already" in done.output
     assert not list((tmp_path / "kcells-plugin-foo").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("foo", "a-file/x"), ("foo", "closed/x"), ("f" * 300, "new/folder")]
+)
+def test_a_folder_that_cannot_be_written(kcells_command, tmp_path, monkeypatch, name, folder):
+    (tmp_path / "a-file").touch()
+    monkeypatch.setattr(Path, "mkdir", _closed(Path.mkdir))
+    done = kcells_command("new", name, "--folder", tmp_path / folder)
+    assert done.exit_code == 2
+    assert "cannot be made: " in done.output
+    assert "Choose a folder that you may write to, by --folder" in done.output
+
+
+def _closed(mkdir):
+    """What a folder without permission does, for root too."""
+
+    def refusing(path, *arguments, **options):
+        if "closed" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return mkdir(path, *arguments, **options)
+
+    return refusing
+
+
+def test_a_failure_midway_leaves_nothing(kcells_command, tmp_path, monkeypatch):
+    write = Path.write_text
+
+    def full(path, *arguments, **options):
+        if path.suffix == ".py":
+            raise OSError(28, "No space left on device")
+        return write(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        done = kcells_command("new", "foo", "--folder", tmp_path)
+    assert (done.exit_code, "No space left on device" in done.output) == (2, True)
+    assert not list(tmp_path.iterdir())
+    made(kcells_command, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kcells-plugin-foo"]
 
 
 @pytest.mark.parametrize(
