@@ -1,0 +1,27 @@
+"""Recurrent cells of 2016 to 2024 for kcells."""
+
+from kcells_plugin_modern.cornn import CoRNNCell
+from kcells_plugin_modern.fast_grnn import FastGRNNCell
+from kcells_plugin_modern.fast_rnn import FastRNNCell
+from kcells_plugin_modern.janet import JANETCell
+from kcells_plugin_modern.lem import LEMCell
+from kcells_plugin_modern.li_gru import LiGRUCell
+from kcells_plugin_modern.mgu import MGUCell
+from kcells_plugin_modern.nested_lstm import NestedLSTMCell
+from kcells_plugin_modern.on_lstm import ONLSTMCell
+from kcells_plugin_modern.rhn import RHNCell
+from kcells_plugin_modern.slstm import SLSTMCell
+
+__all__ = [
+    "CoRNNCell",
+    "FastGRNNCell",
+    "FastRNNCell",
+    "JANETCell",
+    "LEMCell",
+    "LiGRUCell",
+    "MGUCell",
+    "NestedLSTMCell",
+    "ONLSTMCell",
+    "RHNCell",
+    "SLSTMCell",
+]

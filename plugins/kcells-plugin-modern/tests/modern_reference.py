@@ -1,0 +1,191 @@
+"""The cells in plain NumPy, float64: a step of each from its paper, and a loop for all.
+
+A step takes the weights by name, the inputs of one step and the states, and returns the new
+states, the first of which is the output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["STEPS", "run"]
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def affine(w, x, h, block, units):
+    """W x + U h + b of one block."""
+    columns = slice(block * units, (block + 1) * units)
+    bias = w["bias"][columns] if "bias" in w else 0.0
+    return x @ w["kernel"][:, columns] + h @ w["recurrent_kernel"][:, columns] + bias
+
+
+def mgu(w, x, h):
+    """Zhou et al. 2016."""
+    n = h.shape[1]
+    f = sigmoid(affine(w, x, h, 0, n))
+    candidate = np.tanh(affine(w, x, f * h, 1, n))
+    return [(1.0 - f) * h + f * candidate]
+
+
+def janet(w, x, c, beta=1.0):
+    """Van der Westhuizen and Lasenby 2018."""
+    n = c.shape[1]
+    s = affine(w, x, c, 0, n)
+    candidate = np.tanh(affine(w, x, c, 1, n))
+    return [sigmoid(s) * c + (1.0 - sigmoid(s - beta)) * candidate]
+
+
+def li_gru(w, x, h, activation=lambda a: np.maximum(a, 0.0)):
+    """Ravanelli et al. 2018, without batch normalization."""
+    n = h.shape[1]
+    z = sigmoid(affine(w, x, h, 0, n))
+    candidate = activation(affine(w, x, h, 1, n))
+    return [z * h + (1.0 - z) * candidate]
+
+
+def fast_rnn(w, x, h):
+    """Kusupati et al. 2018, section 3.1."""
+    candidate = np.tanh(affine(w, x, h, 0, h.shape[1]))
+    return [sigmoid(w["alpha"]) * candidate + sigmoid(w["beta"]) * h]
+
+
+def fast_grnn(w, x, h):
+    """Kusupati et al. 2018, section 3.2."""
+    kernel = w["kernel"] if "kernel" in w else w["kernel_in"] @ w["kernel_out"]
+    if "recurrent_kernel" in w:
+        recurrent = w["recurrent_kernel"]
+    else:
+        recurrent = w["recurrent_kernel_in"] @ w["recurrent_kernel_out"]
+    b_z, b_h = np.split(w["bias"], 2) if "bias" in w else (0.0, 0.0)
+    z = sigmoid(x @ kernel + h @ recurrent + b_z)
+    candidate = np.tanh(x @ kernel + h @ recurrent + b_h)
+    return [(sigmoid(w["zeta"]) * (1.0 - z) + sigmoid(w["nu"])) * candidate + z * h]
+
+
+def lem(w, u, y, z, dt=1.0):
+    """Rusch et al. 2022, equation 3."""
+    n = y.shape[1]
+    v_1, v_2, v_z, v_y = np.split(w["kernel"], 4, axis=1)
+    b_1, b_2, b_z, b_y = np.split(w["bias"], 4)
+    w_1, w_2, w_z = w["recurrent_kernel"][:, :n], *np.split(w["recurrent_kernel"][:, n:], 2, axis=1)
+    step_z = dt * sigmoid(y @ w_1 + u @ v_1 + b_1)
+    step_y = dt * sigmoid(y @ w_2 + u @ v_2 + b_2)
+    new_z = (1.0 - step_z) * z + step_z * np.tanh(y @ w_z + u @ v_z + b_z)
+    force = np.tanh(new_z @ w["recurrent_kernel_y"] + u @ v_y + b_y)
+    return [(1.0 - step_y) * y + step_y * force, new_z]
+
+
+def cornn(w, u, y, z, dt=0.042, gamma=2.7, epsilon=4.7, implicit=False):
+    """Rusch and Mishra 2021, equation 3."""
+    n = y.shape[1]
+    on_y, on_z = w["recurrent_kernel"][:n], w["recurrent_kernel"][n:]
+    sigma = np.tanh(y @ on_y + z @ on_z + u @ w["kernel"] + w["bias"])
+    right = z + dt * sigma - dt * gamma * y
+    new_z = right / (1.0 + dt * epsilon) if implicit else right - dt * epsilon * z
+    return [y + dt * new_z, new_z]
+
+
+def rhn(w, x, s, depth=3, coupled=True):
+    """Zilly et al. 2017, equations 6 to 9."""
+    n = s.shape[1]
+    for layer in range(1, depth + 1):
+        sums = s @ w[f"recurrent_kernel_{layer}"] + w.get(f"bias_{layer}", 0.0)
+        if layer == 1:
+            sums = sums + x @ w["kernel"]
+        h, t = np.tanh(sums[:, :n]), sigmoid(sums[:, n : 2 * n])
+        c = 1.0 - t if coupled else sigmoid(sums[:, 2 * n :])
+        s = h * t + s * c
+    return [s]
+
+
+def slstm_sums(w, x, h):
+    """The four pre-activations of the sLSTM: z, i, f, o."""
+    heads, size, _ = w["recurrent_kernel"].shape
+    of_inputs = np.split(x @ w["kernel"] + w["bias"], 4, axis=1)
+    of_state = [np.zeros_like(h) for _ in range(4)]
+    for k in range(heads):
+        rows = slice(k * size, (k + 1) * size)
+        for gate, block in enumerate(np.split(w["recurrent_kernel"][k], 4, axis=1)):
+            of_state[gate][:, rows] = h[:, rows] @ block
+    return [a + b for a, b in zip(of_inputs, of_state, strict=True)]
+
+
+def slstm(w, x, h, c, n, m, exponential=False):
+    """Beck et al. 2024, equations 8 to 17; stabilized."""
+    z, i, f, o = slstm_sums(w, x, h)
+    log_f = f if exponential else np.log(sigmoid(f))
+    new_m = np.maximum(log_f + m, i)
+    stable_i, stable_f = np.exp(i - new_m), np.exp(log_f + m - new_m)
+    c = stable_f * c + stable_i * np.tanh(z)
+    n = stable_f * n + stable_i
+    return [sigmoid(o) * (c / n), c, n, new_m]
+
+
+def slstm_unstable(w, x, h, c, n, exponential=False):
+    """The same without a stabilizer: exponentials as they are."""
+    z, i, f, o = slstm_sums(w, x, h)
+    f = np.exp(f) if exponential else sigmoid(f)
+    c = f * c + np.exp(i) * np.tanh(z)
+    n = f * n + np.exp(i)
+    return [sigmoid(o) * (c / n), c, n]
+
+
+def cumax(a):
+    e = np.exp(a)
+    return np.cumsum(e / e.sum(axis=1, keepdims=True), axis=1)
+
+
+def on_lstm(w, x, h, c, chunk_size=1):
+    """Shen et al. 2019, equations 6 to 15."""
+    n = h.shape[1]
+    sums = x @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"]
+    i, f, o = sigmoid(sums[:, :n]), sigmoid(sums[:, n : 2 * n]), sigmoid(sums[:, 3 * n : 4 * n])
+    candidate = np.tanh(sums[:, 2 * n : 3 * n])
+    raw_f, raw_i = np.split(sums[:, 4 * n :], 2, axis=1)
+    chunk = [k // chunk_size for k in range(n)]
+    master_f, master_i = cumax(raw_f)[:, chunk], 1.0 - cumax(raw_i)[:, chunk]
+    omega = master_f * master_i
+    f_hat = f * omega + (master_f - omega)
+    i_hat = i * omega + (master_i - omega)
+    c = f_hat * c + i_hat * candidate
+    return [o * np.tanh(c), c]
+
+
+def nested_lstm(w, x, h, c, inner_c, candidate_activation=lambda a: a):
+    """Moniz and Krueger 2017, one LSTM in another."""
+    n = h.shape[1]
+    i, f, o = (sigmoid(affine(w, x, h, block, n)) for block in (0, 1, 3))
+    inner_x = i * candidate_activation(affine(w, x, h, 2, n))
+    inner_h = f * c
+    of = {name: w[f"{name}_inner"] for name in ("kernel", "recurrent_kernel", "bias")}
+    i, f, inner_o = (sigmoid(affine(of, inner_x, inner_h, block, n)) for block in (0, 1, 3))
+    inner_c = f * inner_c + i * np.tanh(affine(of, inner_x, inner_h, 2, n))
+    c = inner_o * np.tanh(inner_c)
+    return [o * np.tanh(c), c, inner_c]
+
+
+STEPS = {
+    step.__name__: step
+    for step in (
+        *(mgu, janet, li_gru, fast_rnn, fast_grnn, lem, cornn, rhn, slstm, on_lstm),
+        nested_lstm,
+    )
+}
+
+
+def run(step, weights, sequences, *states, mask=None, **options):
+    """All outputs `(batch, time, units)` and the final states.
+
+    At a masked step the states stay, and the output is the last valid one, zero before the first.
+    """
+    states, output, outputs = list(states), np.zeros_like(states[0]), []
+    for t in range(sequences.shape[1]):
+        valid = np.ones((len(sequences), 1), bool) if mask is None else mask[:, t, None]
+        new = step(weights, sequences[:, t], *states, **options)
+        output = np.where(valid, new[0], output)
+        states = [np.where(valid, *pair) for pair in zip(new, states, strict=True)]
+        outputs.append(output)
+    return [np.stack(outputs, axis=1), *states]
