@@ -64,6 +64,23 @@ def cifg_lstm(weights, x, h, c):
     return h, [h, c]
 
 
+def glstm(weights, x, h, c, groups=2, forget_bias=0.0):
+    """Group by group; then the groups' i one after the other, and so on."""
+    blocks = []
+    for k in range(groups):
+        part = [np.split(a, groups, axis=1)[k] for a in (x, h)]
+        w, u = (np.split(weights[m], groups, axis=0)[k] for m in ("kernel", "recurrent_kernel"))
+        blocks.append(np.split(part[0] @ w + part[1] @ u, 4, axis=1))
+    biases = np.split(weights.get("bias", np.zeros(4 * c.shape[1])), 4)
+    i, f, g, o = (
+        np.concatenate([block[gate] for block in blocks], axis=1) + biases[gate]
+        for gate in range(4)
+    )
+    c = sigmoid(f + forget_bias) * c + sigmoid(i) * np.tanh(g)
+    h = (sigmoid(o) * np.tanh(c)) @ weights.get("projection_kernel", np.eye(c.shape[1]))
+    return h, [h, c]
+
+
 def gru(weights, x, h, reset_after):
     w_z, w_r, w_g = np.split(weights["kernel"], 3, axis=1)
     u_z, u_r, u_g = np.split(weights["recurrent_kernel"], 3, axis=1)
@@ -126,6 +143,7 @@ STEPS = {
     "basic_lstm": basic_lstm,
     "lstmp": lstmp,
     "cifg_lstm": cifg_lstm,
+    "glstm": glstm,
     "gru_v1": gru_v1,
     "gru_v3": gru_v3,
     "ugrnn": ugrnn,

@@ -30,6 +30,12 @@ OF_ONE = {
         "forget_bias": 0.5,
     },
     "cifg_lstm": {"peepholes": False, "activation": "softsign"},
+    "glstm": {
+        "groups": 3,
+        "projection": 6,
+        "activation": "softsign",
+        "forget_bias": 0.5,
+    },
     "gru_v1": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
     "gru_v3": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
     "ugrnn": {"activation": "softsign", "forget_bias": 0.5},

@@ -11,6 +11,7 @@ from classic_cells import (
     assert_near,
     features_of,
     make_layer,
+    units_of,
 )
 
 import kcells
@@ -21,7 +22,7 @@ ON_TORCH = pytest.mark.skipif(keras.backend.backend() != "torch", reason="a cell
 def draw(cell, rng, layer):
     """Sequences and initial states for a layer."""
     sequences = rng.normal(size=(BATCH, TIME, features_of(cell))).astype("float32")
-    sizes = [UNITS] * len(keras.tree.flatten(layer.cell.state_size))
+    sizes = [units_of(cell)] * len(keras.tree.flatten(layer.cell.state_size))
     if getattr(layer.cell, "projection", None):
         sizes[0] = layer.cell.projection
     return sequences, [rng.normal(size=(BATCH, size)).astype("float32") for size in sizes]
@@ -38,6 +39,8 @@ def draw(cell, rng, layer):
         ("basic_lstm", {"use_bias": False, "forget_bias": 0.3}, keras.layers.LSTM),
         ("lstmp", {"peepholes": False, "forget_bias": 0.5}, keras.layers.LSTM),
         ("cifg_lstm", {"peepholes": False}, keras.layers.LSTM),
+        ("glstm", {}, keras.layers.LSTM),
+        ("glstm", {"groups": 1, "use_bias": False, "forget_bias": 1.0}, keras.layers.LSTM),
         ("gru_v1", {}, keras.layers.GRU),
         ("gru_v3", {}, keras.layers.GRU),
         ("ugrnn", {}, keras.layers.GRU),

@@ -2,13 +2,23 @@
 
 import numpy as np
 import pytest
-from classic_cells import BATCH, FEATURES, TIME, UNITS, as_numpy, assert_near, built, make_layer
+from classic_cells import (
+    BATCH,
+    FEATURES,
+    TIME,
+    UNITS,
+    as_numpy,
+    assert_near,
+    built,
+    make_layer,
+    units_of,
+)
 
 import kcells
 from kcells.errors import ConfigurationError, StructureError
 
 CELLS = [
-    *("basic_rnn", "basic_lstm", "lstmp", "cifg_lstm", "gru_v1", "gru_v3"),
+    *("basic_rnn", "basic_lstm", "lstmp", "cifg_lstm", "glstm", "gru_v1", "gru_v3"),
     *("ugrnn", "intersection_rnn", "indrnn", "nas"),
 ]
 
@@ -137,6 +147,31 @@ def test_the_constant_of_the_forget_gate_is_a_bias(rng):
     assert_near(one(sequences), other(sequences))
 
 
+def test_groups_do_not_see_each_other(rng):
+    layer, sequences = make_layer("glstm", rng), inputs(rng)
+    other = sequences.copy()
+    other[..., 1] += 1.0
+    one, two = (as_numpy(layer(array)[0]) for array in (sequences, other))
+    np.testing.assert_array_equal(one[..., :2], two[..., :2])
+    assert np.abs(one[..., 2:] - two[..., 2:]).max() > 0.01
+
+
+def test_groups_have_weights_of_their_own(rng):
+    layer = make_layer("glstm", rng)
+    same = np.repeat(inputs(rng, 1), 2, axis=-1)
+    outputs = as_numpy(layer(same)[0])
+    assert np.abs(outputs[..., :2] - outputs[..., 2:]).max() > 0.01
+
+
+def test_one_group_is_an_lstm(rng):
+    grouped, lstm = make_layer("glstm", rng, groups=1), kcells.cell("basic_lstm", 4, forget_bias=0)
+    lstm = kcells.RNN(lstm, return_sequences=True, return_state=True)
+    lstm.build((BATCH, TIME, FEATURES))
+    lstm.set_weights(grouped.get_weights())
+    sequences = inputs(rng)
+    assert_near(grouped(sequences), lstm(sequences))
+
+
 # -- How weights start
 
 
@@ -193,6 +228,17 @@ def test_the_projection_must_be_a_positive_int(cell, size):
         kcells.cell(cell, UNITS, projection=size)
 
 
+def test_groups_must_divide_the_sizes():
+    with pytest.raises(ConfigurationError, match="units must be a multiple of groups; received un"):
+        kcells.cell("glstm", 3)
+    with pytest.raises(ConfigurationError, match="projection must be a multiple of groups; receiv"):
+        kcells.cell("glstm", 4, projection=3)
+    with pytest.raises(StructureError, match="received 3 features and groups=2"):
+        kcells.RNN(kcells.cell("glstm", 4))(np.ones((2, 5, 3), "float32"))
+    with pytest.raises(ConfigurationError, match="groups must be a positive int; received 0"):
+        kcells.cell("glstm", 4, groups=0)
+
+
 @pytest.mark.parametrize("name", ["cell_clip", "projection_clip"])
 @pytest.mark.parametrize("bound", [0.0, -1, "wide", True, float("nan")])
 def test_a_bound_must_be_positive(name, bound):
@@ -213,15 +259,16 @@ def test_intersection_needs_as_many_features_as_units():
 @pytest.mark.parametrize("cell", CELLS)
 def test_inputs_must_be_one_tensor(cell):
     with pytest.raises(StructureError, match=r"Cell: .* one tensor of \(batch, features\)"):
-        kcells.RNN(kcells.cell(cell, UNITS))({"a": np.ones((2, 4, 3), "float32")})
+        kcells.RNN(kcells.cell(cell, units_of(cell)))({"a": np.ones((2, 4, 3), "float32")})
 
 
 # -- Which kernel runs
 
 
-@pytest.mark.parametrize("cell", ["basic_lstm", "gru_v1", "ugrnn"])
+@pytest.mark.parametrize("cell", ["basic_lstm", "glstm", "gru_v1", "ugrnn"])
 def test_these_have_kernels(cell):
-    reasons = kcells.explain(kcells.build(cell, UNITS, dispatch="require")).reasons
+    layer = kcells.build(cell, units_of(cell), dispatch="require")
+    reasons = kcells.explain(layer).reasons
     assert any("kernel" in reason.condition for reason in reasons)
 
 
@@ -232,6 +279,7 @@ def test_these_have_kernels(cell):
         ("lstmp", {"peepholes": False, "projection": 2}, "the output is not projected"),
         ("lstmp", {"peepholes": False, "cell_clip": 1.0}, "the cell has no bound"),
         ("cifg_lstm", {}, "there are no peepholes"),
+        ("glstm", {"groups": 1, "projection": 2}, "the output is not projected"),
         ("basic_lstm", {"recurrent_dropout": 0.1}, "dropout leaves the state alone"),
         ("gru_v1", {"recurrent_dropout": 0.1}, "dropout leaves the state alone"),
         ("gru_v3", {}, "the reset gate acts after the product"),

@@ -3,6 +3,7 @@
 from kcells_plugin_classic.basic_lstm import BasicLSTMCell
 from kcells_plugin_classic.basic_rnn import BasicRNNCell
 from kcells_plugin_classic.cifg_lstm import CIFGLSTMCell
+from kcells_plugin_classic.glstm import GroupLSTMCell
 from kcells_plugin_classic.gru_v1 import GRUV1Cell
 from kcells_plugin_classic.gru_v3 import GRUV3Cell
 from kcells_plugin_classic.indrnn import IndRNNCell
@@ -17,6 +18,7 @@ __all__ = [
     "CIFGLSTMCell",
     "GRUV1Cell",
     "GRUV3Cell",
+    "GroupLSTMCell",
     "IndRNNCell",
     "IntersectionRNNCell",
     "LSTMPCell",

@@ -29,8 +29,8 @@ class IndRNNCell(StandardCell):
 
     Differences: none in the equations. For sequences of T steps the paper keeps the entries
     of `u` below the T-th root of a bound for what the state may grow by; here that is a
-    matter of `recurrent_constraint`. With ReLU a state that starts with `u` above one may
-    grow without end. `IndRNNCell` of `tf.contrib.rnn` has tanh, and `u` from -1 to 1.
+    matter of `recurrent_constraint`. torchrecurrent has tanh, and draws `u` from a normal
+    distribution.
 
     Args:
         units: the size of the state, a positive int.
