@@ -173,7 +173,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
 
 
 def _backends(data: dict[str, Any]) -> Any:
-    table = columns("backend", "version", "devices", "kernels", "works", folding=["devices"])
+    table = columns("backend", "version", "devices", "kernels", "works")
     for backend in data["backends"]:
         is_default = backend["name"] == data["default_backend"]
         name = backend["name"] + (" *" if is_default else "")
@@ -192,7 +192,7 @@ def _kernels(backend: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _plugins(data: dict[str, Any]) -> Any:
-    table = columns("cell", "distribution", "version", "loads on", folding=["loads on"])
+    table = columns("cell", "distribution", "version", "loads on")
     for plugin in data["plugins"]:
         loads = Text(", ".join(plugin["loads_on"]))
         if plugin["errors"]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from kcells._version import __version__
-from kcells.commands.output import Problem, UserError
+from kcells.commands.output import Problem, UserError, allow_any_text
 from kcells.errors import AmbiguousCellError, KCellsError, UnknownCellError
 
 __all__ = ["SUBCOMMANDS", "Subcommand", "main"]
@@ -65,6 +65,7 @@ class Group(click.Group):
         return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
+        allow_any_text()
         try:
             return super().invoke(ctx)
         except (UnknownCellError, AmbiguousCellError) as error:

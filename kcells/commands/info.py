@@ -114,7 +114,7 @@ def _part(console: Console, title: str, body: Any) -> None:
 
 
 def _arguments(data: dict[str, Any]) -> Any:
-    table = columns("name", "default", "meaning", folding=["meaning"])
+    table = columns("name", "default", "meaning")
     before = ""
     for row in data["arguments"]:
         default = Text("required", "yellow") if row["required"] else printable(row["default"])

@@ -97,7 +97,7 @@ def _remark(row: dict[str, Any]) -> str:
 
 
 def _summaries(rows: Sequence[dict[str, Any]]) -> Any:
-    table = columns("distribution", "summary", folding=["summary"])
+    table = columns("distribution", "summary")
     for name, summary in sorted({(row["distribution"], row["summary"]) for row in rows}):
         table.add_row(printable(name), printable(summary))
     return table

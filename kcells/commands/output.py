@@ -7,7 +7,9 @@ markup, and no control character reaches the terminal.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, TypeVar
@@ -21,6 +23,7 @@ from rich.text import Text
 __all__ = [
     "Problem",
     "UserError",
+    "allow_any_text",
     "answer",
     "columns",
     "console",
@@ -58,10 +61,24 @@ def json_option(function: _Function) -> _Function:
 def console(stream: IO[str] | None = None) -> Console:
     """Where text goes: standard output, or what is given."""
     stream = sys.stdout if stream is None else stream
-    made = Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not made.is_terminal and "COLUMNS" not in made._environ:
+    environ = dict(os.environ)
+    if not _is_width(environ.get("COLUMNS", "")):
+        environ.pop("COLUMNS", None)  # rich would print nothing in 0 columns.
+    made = Console(file=stream, highlight=False, markup=False, emoji=False, _environ=environ)
+    if not made.is_terminal and "COLUMNS" not in environ:
         made.width = PIPE_WIDTH
     return made
+
+
+def _is_width(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
+
+
+def allow_any_text() -> None:
+    """What standard output and error have no letter for becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def answer(as_json: bool, data: Any, show: Callable[[Console], None]) -> None:
@@ -79,18 +96,17 @@ def own_stdout(as_json: bool) -> Iterator[None]:
         yield
 
 
-def columns(*names: str, folding: Sequence[str] = ()) -> Table:
-    """A table; the columns in `folding` are broken into lines, the others stay whole."""
+def columns(*names: str) -> Table:
+    """A table; if it is too wide, its widest columns are broken into lines, and nothing is lost."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for name in names:
-        folds = name in folding
-        table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+        table.add_column(name, overflow="fold")
     return table
 
 
 def reasons_table(reasons: Sequence[dict[str, Any]], title: str = "condition") -> Table:
     """Conditions with their answers; a reason is `condition`, `holds`, `detail`."""
-    table = columns(title, "holds", "because", folding=[title, "because"])
+    table = columns(title, "holds", "because")
     for reason in reasons:
         holds = Text("yes", "green") if reason["holds"] else Text("no", "red")
         table.add_row(printable(reason["condition"]), holds, printable(reason["detail"]))

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
 import kcells
 from kcells.cells.equivalence import equivalence_of
 from kcells.cells.protocol import BoundCell
+from kcells.commands.group import main
 
 
 def listed(kcells_command, *arguments):
@@ -97,6 +99,32 @@ def test_texts_of_others_stay_texts(site, kcells_command):
     site.dist_info("odd-texts", "1.0", "[kcells.cells]\nfoo = m:FooCell\n", metadata=metadata)
     shown = kcells_command("list", "odd-texts").output
     assert "?[31m [red]not red[/red] :bomb:" in shown
+
+
+def test_a_letter_that_the_terminal_does_not_have(site):
+    metadata = "Name: odd-texts\nVersion: 1.0\nSummary: the angle θ\n"
+    site.dist_info("odd-texts", "1.0", "[kcells.cells]\nfoo = m:FooCell\n", metadata=metadata)
+    done = CliRunner(charset="ascii").invoke(main, ["list", "odd-texts"])
+    assert done.exit_code == 0
+    assert "the angle ?" in done.stdout
+
+
+@pytest.mark.parametrize("width", ["0", "-1", "x", ""])
+def test_no_width(kcells_command, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    assert kcells_command("list", "lstm").output.splitlines()[0].split()[0] == "cell"
+
+
+def test_ids_are_whole_in_a_narrow_terminal(site, kcells_command, monkeypatch):
+    site.plugin("odd-zoo", {"quagga_with_many_stripes": "QuaggaCell"})
+    monkeypatch.setenv("COLUMNS", "20")
+    shown = kcells_command("list", "quagga").output
+    assert max(map(len, shown.splitlines())) <= 20
+    assert "…" not in shown
+    lines = shown.splitlines()[:-3]
+    start = next(number for number, line in enumerate(lines) if "───" in line) + 1
+    first = [line[: line.find(" ")] if " " in line else line for line in lines[start:]]
+    assert "".join(first).startswith("quagga_with_many_stripes")
 
 
 @pytest.mark.parametrize(
