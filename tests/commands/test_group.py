@@ -100,7 +100,7 @@ def test_completion_without_keras(tmp_path):
     script_path = Path(sys.executable).with_name("kcells")
     if not script_path.exists():
         pytest.skip("the script is not installed beside this Python")
-    asked = {"_KCELLS_COMPLETE": "bash_complete", "COMP_WORDS": "kcells info lst"}
+    asked = {"_KCELLS_COMPLETE": "bash_complete", "COMP_WORDS": "kcells info simple_r"}
     broken = {"KERAS_BACKEND": "no-such-backend", "COMP_CWORD": "2"}
     done = subprocess.run(
         [script_path],
@@ -110,7 +110,7 @@ def test_completion_without_keras(tmp_path):
         check=True,
         cwd=tmp_path,
     )
-    assert done.stdout == "plain,lstm\n"
+    assert done.stdout == "plain,simple_rnn\n"
 
 
 # -- One package, prepared or whole
