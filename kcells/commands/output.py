@@ -7,6 +7,7 @@ markup, and no control character reaches the terminal.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -91,9 +92,34 @@ def answer(as_json: bool, data: Any, show: Callable[[Console], None]) -> None:
 
 @contextlib.contextmanager
 def own_stdout(as_json: bool) -> Iterator[None]:
-    """Sends to standard error what others print, where standard output is for JSON."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    """Sends to standard error what others print, where standard output is for JSON.
+
+    What native code and other programs print goes past Python's standard output, straight
+    to the file descriptor.
+    """
+    if not as_json:
         yield
+        return
+    with contextlib.redirect_stdout(sys.stderr), _descriptor_of_stderr():
+        yield
+
+
+@contextlib.contextmanager
+def _descriptor_of_stderr() -> Iterator[None]:
+    before = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        _flush_native()
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def _flush_native() -> None:
+    """Writes what C has printed and kept back, which would otherwise come after the JSON."""
+    with contextlib.suppress(Exception):  # Not every system has its C library under no name.
+        ctypes.CDLL(None).fflush(None)
 
 
 def columns(*names: str) -> Table:

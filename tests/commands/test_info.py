@@ -1,6 +1,7 @@
 """`kcells info`, and the parts of a docstring."""
 
 import json
+import os
 
 import keras
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import kcells
 from kcells.commands.arguments import parse
 from kcells.commands.docstring import documentation_of, read
+from tests.fake_dists import run_python
 
 BACKEND = keras.backend.backend()
 
@@ -157,6 +159,39 @@ def test_errors(site, kcells_command):
     site.plugin("odd-two", {"foo": "FooCell"})
     done = kcells_command("info", "foo")
     assert (done.exit_code, '"odd-two:foo"' in done.output) == (2, True)
+
+
+NOISY = """
+import ctypes, os
+
+from keras.layers import LSTMCell as NoisyCell
+
+print("noise of Python", flush=True)
+os.system("echo noise of a program")
+os.write(1, b"noise of native code\\n")
+ctypes.CDLL(None).printf(b"noise that C keeps back\\n")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the C library is found in another way")
+def test_noise_of_a_plugin_goes_to_standard_error(site, kcells_command, capfd):
+    site.plugin("odd-noise", {"noisy": "NoisyCell"}, source=NOISY)
+    done = kcells_command("info", "noisy", "--json")
+    os.write(1, b"later\n")
+    assert json.loads(done.stdout)["id"] == "noisy"
+    out, err = capfd.readouterr()
+    assert out == "later\n"
+    assert err.count("noise") + done.stderr.count("noise") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_json_of_a_noisy_plugin(site, tmp_path):
+    site.plugin("odd-noise", {"noisy": "NoisyCell"}, source=NOISY)
+    code = "import kcells_command; kcells_command.main()"
+    arguments = ["info", "noisy", "--json"]
+    shown = run_python(code, *arguments, cwd=tmp_path, path=[site.folder])
+    assert json.loads(shown)["id"] == "noisy"
 
 
 # -- Cells that take more than units, and inputs that are a structure
