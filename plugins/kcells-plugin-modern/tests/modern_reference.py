@@ -167,11 +167,46 @@ def nested_lstm(w, x, h, c, inner_c, candidate_activation=lambda a: a):
     return [o * np.tanh(c), c, inner_c]
 
 
+def unicornn(w, x, y, z, dt=0.1, alpha=1.0):
+    """Rusch and Mishra 2021, UnICORNN."""
+    size = dt * (0.5 + 0.5 * np.tanh(w["control"] / 2.0))
+    sigma = np.tanh(w["recurrent_kernel"] * y + x @ w["kernel"] + w["bias"])
+    new_z = z - size * (sigma + alpha * y)
+    return [y + size * new_z, new_z]
+
+
+def lmu_matrices(order, theta, parts=4096):
+    """A and B of a step of length one, by many small steps of Heun's third-order rule."""
+    a, b = np.zeros((order, order)), np.zeros(order)
+    for i in range(order):
+        b[i] = (2 * i + 1) * (-1) ** i / theta
+        for j in range(order):
+            a[i, j] = (2 * i + 1) * (-1 if i < j else (-1) ** (i - j + 1)) / theta
+    # Columns: the response to each start, and to a constant input.
+    state, drive = np.eye(order, order + 1), np.zeros((order, order + 1))
+    drive[:, order], h = b, 1.0 / parts
+    for _ in range(parts):
+        k_1 = a @ state + drive
+        k_2 = a @ (state + h / 3 * k_1) + drive
+        k_3 = a @ (state + 2 * h / 3 * k_2) + drive
+        state = state + h / 4 * (k_1 + 3 * k_3)
+    return state[:, :order], state[:, order]
+
+
+def lmu(w, x, h, m, matrices):
+    """Voelker et al. 2019."""
+    a, b = matrices
+    u = x @ w["encoder_inputs"] + h @ w["encoder_state"] + m @ w["encoder_memory"]
+    m = np.stack([a @ row + b * number for row, (number,) in zip(m, u, strict=True)])
+    of_memory = m @ w["recurrent_kernel_memory"] + w.get("bias", 0.0)
+    return [np.tanh(x @ w["kernel"] + h @ w["recurrent_kernel"] + of_memory), m]
+
+
 STEPS = {
     step.__name__: step
     for step in (
         *(mgu, janet, li_gru, fast_rnn, fast_grnn, lem, cornn, rhn, slstm, on_lstm),
-        nested_lstm,
+        *(nested_lstm, unicornn, lmu),
     )
 }
 

@@ -22,6 +22,8 @@ CELLS = {
     "slstm": {},
     "on_lstm": {},
     "nested_lstm": {},
+    "unicornn": {"dt": 0.9},
+    "lmu": {"order": 4, "theta": 6.0, "use_bias": True},
 }
 
 
@@ -42,7 +44,7 @@ def test_dropout_of_the_state_acts_in_training(name, rng):
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
     dropped, usual = layer(x, training=True)[0], as_numpy(layer(x)[0])
     assert np.abs(as_numpy(dropped) - usual).max() > 1e-3
-    on_the_state = [f"recurrent_kernel{end}" for end in ("", "_y", "_1", "_2")]
+    on_the_state = ["encoder_state", *(f"recurrent_kernel{end}" for end in ("", "_y", "_1", "_2"))]
     for weight in layer.weights:
         if weight.name in on_the_state:
             weight.assign(np.zeros(weight.shape))
@@ -117,6 +119,25 @@ def test_random_biases_of_layers_and_blocks_differ():
     assert len({block.tobytes() for block in blocks}) == 7
 
 
+def test_oscillators_start_as_in_the_paper():
+    cell = built("unicornn", 1000)
+    w, c = as_numpy(cell.recurrent_kernel), as_numpy(cell.control)
+    for values, low, high in ((w, 0.0, 1.0), (c, -0.1, 0.1)):
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+
+
+def test_encoders_start_as_in_the_paper():
+    cell = built("lmu", 1000, order=5, theta=9.0, features=1000)
+    assert cell.bias is None
+    assert not as_numpy(cell.encoder_memory).any()
+    encoders = [as_numpy(one) for one in (cell.encoder_inputs, cell.encoder_state)]
+    for encoder in encoders:
+        assert 0.95 * np.sqrt(3 / 1000) < np.abs(encoder).max() <= np.sqrt(3 / 1000)
+    assert not np.array_equal(*encoders)
+    assert abs(as_numpy(cell.kernel).std() * np.sqrt(1000) - 1.0) < 0.02
+
+
 # -- What is refused
 
 REFUSED = [
@@ -129,6 +150,9 @@ REFUSED = [
     ("slstm", {"heads": 2}, "heads must divide units; received heads=2, units=3"),
     ("slstm", {"heads": 0}, "heads must be a positive int; received 0"),
     ("on_lstm", {"chunk_size": 2}, "chunk_size must divide units; received chunk_size=2, units=3"),
+    ("lmu", {"order": 0, "theta": 1.0}, "LMUCell: order must be a positive int; received 0"),
+    ("lmu", {"order": 2, "theta": -1.0}, "theta must be a positive float; received -1.0"),
+    ("lmu", {"order": 2, "theta": "long"}, "theta must be a positive float; received 'long'"),
     ("on_lstm", {"chunk_size": None}, "chunk_size must be a positive int; received None"),
 ]
 
@@ -142,20 +166,20 @@ def test_arguments_out_of_range(name, arguments, message):
 @pytest.mark.parametrize("name", CELLS)
 def test_units_and_inputs(name):
     with pytest.raises(ConfigurationError, match="units must be a positive int; received 0"):
-        kcells.cell(name, 0)
+        kcells.cell(name, 0, **CELLS[name])
     with pytest.raises(StructureError, match=r"must be one tensor of \(batch, features\)"):
-        kcells.build(name, UNITS)(np.ones((2, 4, 3, 3), "float32"))
+        kcells.build(name, UNITS, **CELLS[name])(np.ones((2, 4, 3, 3), "float32"))
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_activations_are_used(name):
     """Each argument that names an activation changes the result."""
-    cell = built(name)
+    cell = built(name, **CELLS[name])
     named = [key for key in cell.get_config() if key.endswith("activation")]
     x = keras.ops.ones((1, FEATURES))
-    states = [0.5 * keras.ops.ones((1, UNITS)) for _ in cell.get_initial_state(1)]
+    states = [0.5 * keras.ops.ones(zeros.shape) for zeros in cell.get_initial_state(1)]
     for key in named:
-        other = built(name, **{key: "softsign"})
+        other = built(name, **{**CELLS[name], key: "softsign"})
         other.set_weights(cell.get_weights())
         results = [as_numpy(one(x, states)[0]) for one in (cell, other)]
         assert np.abs(results[0] - results[1]).max() > 1e-6, key

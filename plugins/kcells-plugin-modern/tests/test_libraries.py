@@ -15,6 +15,8 @@ from modern_checks import (
     weights_of,
 )
 
+import kcells
+
 BIG = 100.0
 """A pre-activation whose sigmoid is 1."""
 
@@ -159,6 +161,19 @@ def test_cornn(rng, torch_cells):
     assert_close(*both(rng, layer, cell, cell, 2))
 
 
+def test_unicornn(rng, torch_cells):
+    layer = make_layer(rng, "unicornn", dt=0.6, alpha=0.8)
+    w = weights_of(layer)
+    cell = load(
+        torch_cells.UnICORNNCell(FEATURES, UNITS, recurrent_bias=True, dt=0.6, alpha=0.8),
+        weight_ih=w["kernel"].T,
+        weight_hh=w["recurrent_kernel"],
+        weight_ch=w["control"],
+        bias_ih=w["bias"],
+    )
+    assert_close(*both(rng, layer, cell, cell, 2))
+
+
 # -- Keras' own layers, in limits
 
 
@@ -248,6 +263,43 @@ def test_cornn_without_force_is_a_damped_oscillator(rng):
         omega = np.sqrt(gamma - rate**2)
         exact = np.exp(-rate * t) * (np.cos(omega * t) + rate / omega * np.sin(omega * t))
         assert_close(as_numpy(outputs)[0, :, 0], exact, 3e-3)
+
+
+def test_unicornn_without_force_keeps_its_energy(rng):
+    """A harmonic oscillator: after a thousand steps it is as far out as at first."""
+    layer = make_layer(rng, "unicornn", 1, dt=0.1, alpha=1.0)
+    layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
+    start = [np.ones((1, 1), "float32"), np.zeros((1, 1), "float32")]
+    outputs = layer(np.zeros((1, 1000, FEATURES), "float32"), initial_state=start)[0]
+    exact = np.cos(0.05 * np.arange(1, 1001))
+    assert_close(as_numpy(outputs)[0, :, 0], exact, 0.05)
+
+
+def test_the_memory_of_an_lmu_is_a_window_of_the_past(rng):
+    """Legendre polynomials give back a smooth signal at any time within `theta`."""
+    theta, steps = 50.0, 200
+    layer = make_layer(rng, "lmu", order=10, theta=theta)
+    layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
+    layer.cell.encoder_inputs.assign([[1.0], [0.0]])
+    sequences = np.zeros((1, steps, FEATURES), "float32")
+    # At the middle of a step, where the value that is held is the signal's.
+    sequences[0, :, 0] = np.sin(0.06 * (np.arange(steps) + 0.5))
+    memory = as_numpy(layer(sequences)[2])[0]
+    for past in (0.0, 10.0, 25.0, 50.0):
+        decoded = np.polynomial.legendre.legval(2 * past / theta - 1, memory)
+        assert abs(decoded - np.sin(0.06 * (steps - past))) < 0.02
+
+
+@pytest.mark.parametrize(("order", "theta"), [(1, 1.0), (6, 4.0), (12, 784.0), (256, 784.0)])
+def test_the_matrices_of_an_lmu(order, theta):
+    signal = pytest.importorskip("scipy.signal")
+    i, j = np.mgrid[:order, :order]
+    a = (2 * i + 1) * np.where(i < j, -1.0, -((-1.0) ** (i - j))) / theta
+    b = ((2 * i + 1) * (-1.0) ** i)[:, :1] / theta
+    held = signal.cont2discrete((a, b, np.eye(order), np.zeros((order, 1))), 1.0, method="zoh")
+    ours = kcells.cell("lmu", UNITS, order=order, theta=theta)._constants
+    np.testing.assert_allclose(ours[0].T, held[0], atol=1e-9)
+    np.testing.assert_allclose(ours[1], held[1][:, 0], atol=1e-9)
 
 
 def test_lem_stands_still_where_no_time_passes(rng):

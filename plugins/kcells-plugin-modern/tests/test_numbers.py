@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 from modern_checks import BATCH, FEATURES, MASK, TIME, UNITS, as_numpy, make_layer, weights_of
-from modern_reference import STEPS, run, slstm_unstable
+from modern_reference import STEPS, lmu_matrices, run, slstm_unstable
 
 # Arguments of the cell, where they differ those of the reference, and how many weights there are.
 CASES = [
@@ -34,6 +34,10 @@ CASES = [
     ("on_lstm", {"units": 6, "chunk_size": 2}, {"chunk_size": 2}, 3),
     ("nested_lstm", {}, None, 6),
     ("nested_lstm", {"candidate_activation": "tanh"}, {"candidate_activation": np.tanh}, 6),
+    ("unicornn", {}, None, 4),
+    ("unicornn", {"dt": 0.9, "alpha": 0.4}, None, 4),
+    ("lmu", {"order": 4, "theta": 6.0}, {"matrices": lmu_matrices(4, 6.0)}, 6),
+    ("lmu", {"order": 2, "theta": 3, "use_bias": True}, {"matrices": lmu_matrices(2, 3.0)}, 7),
 ]
 
 

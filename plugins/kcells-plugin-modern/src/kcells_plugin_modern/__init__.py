@@ -6,11 +6,13 @@ from kcells_plugin_modern.fast_rnn import FastRNNCell
 from kcells_plugin_modern.janet import JANETCell
 from kcells_plugin_modern.lem import LEMCell
 from kcells_plugin_modern.li_gru import LiGRUCell
+from kcells_plugin_modern.lmu import LMUCell
 from kcells_plugin_modern.mgu import MGUCell
 from kcells_plugin_modern.nested_lstm import NestedLSTMCell
 from kcells_plugin_modern.on_lstm import ONLSTMCell
 from kcells_plugin_modern.rhn import RHNCell
 from kcells_plugin_modern.slstm import SLSTMCell
+from kcells_plugin_modern.unicornn import UnICORNNCell
 
 __all__ = [
     "CoRNNCell",
@@ -18,10 +20,12 @@ __all__ = [
     "FastRNNCell",
     "JANETCell",
     "LEMCell",
+    "LMUCell",
     "LiGRUCell",
     "MGUCell",
     "NestedLSTMCell",
     "ONLSTMCell",
     "RHNCell",
     "SLSTMCell",
+    "UnICORNNCell",
 ]
