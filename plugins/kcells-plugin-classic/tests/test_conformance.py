@@ -18,6 +18,7 @@ OF_ALL = {
     "seed": 7,
     "recurrent_initializer": "random_normal",
 }
+EVENTS = {"features": (3,), "time": (1,)}
 OF_ONE = {
     "basic_rnn": {"activation": "softsign"},
     "basic_lstm": {"activation": "softsign", "forget_bias": 0.5},
@@ -46,6 +47,14 @@ OF_ONE = {
     },
     "indrnn": {"activation": "softsign"},
     "nas": {"projection": 2, "use_bias": True},
+    "phased_lstm": {
+        "peepholes": False,
+        "activation": "softsign",
+        "open_ratio": 0.3,
+        "leak": 0.01,
+        "shortest_period": 1.0,
+        "longest_period": 7.0,
+    },
 }
 
 
@@ -58,4 +67,5 @@ def test_law(check):
 
 @pytest.mark.parametrize("cell", OF_ONE)
 def test_every_argument_survives(cell):
-    check_cell(cell, arguments={"units": 3, **OF_ALL, **OF_ONE[cell]}, inputs=(3,), only="config")
+    inputs = EVENTS if cell == "phased_lstm" else (3,)
+    check_cell(cell, arguments={"units": 3, **OF_ALL, **OF_ONE[cell]}, inputs=inputs, only="config")

@@ -10,6 +10,7 @@ from kcells_plugin_classic.indrnn import IndRNNCell
 from kcells_plugin_classic.intersection_rnn import IntersectionRNNCell
 from kcells_plugin_classic.lstmp import LSTMPCell
 from kcells_plugin_classic.nas import NASCell
+from kcells_plugin_classic.phased_lstm import PhasedLSTMCell
 from kcells_plugin_classic.ugrnn import UGRNNCell
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "IntersectionRNNCell",
     "LSTMPCell",
     "NASCell",
+    "PhasedLSTMCell",
     "UGRNNCell",
 ]
