@@ -49,6 +49,13 @@ def test_every_subcommand_has_help_and_json(kcells_command, name):
     assert "--json" in done.output
 
 
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_the_pages_have_every_subcommand(name):
+    root = Path(__file__).parents[2]
+    assert f"`{name}`" in (root / "README.md").read_text(encoding="utf-8")
+    assert f"\n## kcells {name}\n" in (root / "docs/command.md").read_text(encoding="utf-8")
+
+
 def test_an_unknown_subcommand(kcells_command):
     done = kcells_command("lits")
     assert done.exit_code == 2
