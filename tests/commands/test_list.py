@@ -6,9 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 import kcells
+from kcells import registry
 from kcells.cells.equivalence import equivalence_of
 from kcells.cells.protocol import BoundCell
 from kcells.commands.group import main
+from kcells.testing.case import cases_for
 
 
 def listed(kcells_command, *arguments):
@@ -127,14 +129,12 @@ def test_ids_are_whole_in_a_narrow_terminal(site, kcells_command, monkeypatch):
     assert "".join(first).startswith("quagga_with_many_stripes")
 
 
-@pytest.mark.parametrize(
-    "info", [i for i in kcells.list_cells() if i.id != "parallel"], ids=lambda info: info.id
-)
+@pytest.mark.parametrize("info", kcells.list_cells(), ids=lambda info: info.id)
 def test_what_is_declared_is_what_the_cell_can_do(info):
-    """Of every installed cell, in its first configuration."""
-    arguments = (4, 2, 3) if info.id == "nested" else (4,)
-    cell = kcells.cell(info.qualified_id, *arguments)
+    """Of every installed cell, in its own cases."""
     can = {"loop"}
-    can |= {"fused"} if equivalence_of(cell).builtin in ("lstm", "gru") else set()
-    can |= {"parallel"} if BoundCell(cell, cell).is_linear else set()
+    for case in cases_for(registry.load(info.qualified_id), None, None):
+        cell = kcells.cell(info.qualified_id, **case.arguments)
+        can |= {"fused"} if equivalence_of(cell).builtin in ("lstm", "gru") else set()
+        can |= {"parallel"} if BoundCell(cell, cell).is_linear else set()
     assert set(info.paths) == can
