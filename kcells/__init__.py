@@ -49,3 +49,12 @@ __all__ = [
     "to_builtin",
     "unregister",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Not before somebody asks: users of cells do not check them.
+    if name == "testing":
+        import kcells.testing
+
+        return kcells.testing
+    raise AttributeError(f"module 'kcells' has no attribute {name!r}")

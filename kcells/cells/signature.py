@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
-__all__ = ["constructor_parameters"]
+__all__ = ["constructor_parameters", "needs", "required_arguments"]
 
 
 def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -38,3 +40,37 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return found
+
+
+def required_arguments(cls: type) -> list[str]:
+    """The arguments that a class cannot be called without.
+
+    Examples:
+
+    >>> import kcells
+    >>> class Cell(kcells.StandardCell):
+    ...     def __init__(self, size=2, **kwargs):
+    ...         super().__init__(units=size, **kwargs)
+    >>> required_arguments(Cell), required_arguments(kcells.StandardCell)
+    ([], ['units'])
+    """
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values()):
+        parameters = constructor_parameters(cls)  # type: ignore[assignment]
+    return [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+
+
+def needs(function: Callable[..., Any], argument: str) -> bool:
+    """Whether `function` cannot be called without an argument of this name.
+
+    Examples:
+
+    >>> needs(lambda inputs, constants, training=False: None, "constants")
+    True
+    """
+    parameter = inspect.signature(function).parameters.get(argument)
+    return parameter is not None and parameter.default is parameter.empty

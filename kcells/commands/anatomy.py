@@ -12,7 +12,7 @@ import keras
 
 from kcells.build import build
 from kcells.cells.equivalence import equivalence_of
-from kcells.cells.signature import constructor_parameters
+from kcells.cells.signature import constructor_parameters, required_arguments
 from kcells.explain import explain
 from kcells.layers.rnn import RNN
 from kcells.structure import map_leaves, size_structure
@@ -42,8 +42,9 @@ class Made:
 
 def argument_rows(cls: type) -> list[dict[str, Any]]:
     """Names and defaults of the constructor's arguments, but for `**kwargs`."""
+    required = required_arguments(cls)
     return [
-        {"name": name, "required": p.default is p.empty, "default": _default(p)}
+        {"name": name, "required": name in required, "default": _default(p)}
         for name, p in constructor_parameters(cls).items()
     ]
 

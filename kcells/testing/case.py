@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kcells.cells.signature import constructor_parameters
+from kcells.cells.signature import required_arguments
 from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves, size_structure
 from kcells.types import Structure
@@ -80,7 +80,7 @@ def _named(cases: Sequence[Case]) -> list[Case]:
     if len(cases) < 2:
         return list(cases)
     names = [
-        case.name or ",".join(f"{key}={value}" for key, value in case.arguments.items())
+        case.name or ",".join(f"{key}={_word(value)}" for key, value in case.arguments.items())
         for case in cases
     ]
     return [
@@ -90,11 +90,7 @@ def _named(cases: Sequence[Case]) -> list[Case]:
 
 
 def _smallest_arguments(cell_class: type) -> dict[str, Any]:
-    required = [
-        name
-        for name, parameter in constructor_parameters(cell_class).items()
-        if parameter.default is parameter.empty
-    ]
+    required = required_arguments(cell_class)
     if unknown := [name for name in required if name != "units"]:
         raise ConfigurationError(
             f"{cell_class.__name__} needs arguments that the checks cannot guess:"
@@ -103,3 +99,9 @@ def _smallest_arguments(cell_class: type) -> dict[str, Any]:
             " a list of kcells.testing.Case."
         )
     return {"units": 4} if required else {}
+
+
+def _word(value: Any) -> str:
+    """A value as a name has it: the same in every process."""
+    is_plain = value is None or isinstance(value, (bool, int, float, str))
+    return str(value) if is_plain else type(value).__name__

@@ -67,8 +67,12 @@ def _difference(actual: Any, expected: Any, relative: bool) -> float:
         return 0.0
     if actual.dtype.kind in "iub":
         return float(np.any(actual != expected))
-    scale = max(np.abs(expected).max(), _SMALLEST_SCALE) if relative else 1.0
-    difference = np.abs(actual - expected).max() / scale
+    finite = np.abs(expected[np.isfinite(expected)])
+    scale = max(finite.max(initial=0.0), _SMALLEST_SCALE) if relative else 1.0
+    # Infinities that are the same are not apart.
+    with np.errstate(invalid="ignore"):
+        apart = np.where(actual == expected, 0.0, np.abs(actual - expected))
+    difference = apart.max() / scale
     return float("inf") if np.isnan(difference) else float(difference)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from kcells.errors import ConfigurationError
 from kcells.testing.law import Law
 from kcells.testing.result import ConformanceError
-from kcells.testing.runner import check_expected, check_names, planned, result_of
+from kcells.testing.runner import check_expected, check_names, expectation, planned, result_of
 from kcells.testing.subject import Subject
 from kcells.testing.target import Target
 
@@ -79,6 +79,10 @@ def parametrize_with_checks(
     """
     import pytest
 
+    if isinstance(cells, (str, type)) or not isinstance(cells, Sequence):
+        raise ConfigurationError(
+            f"parametrize_with_checks takes a list of cells; received {cells!r}."
+        )
     found = []
     marks, failures = marks or {}, expected_failures or {}
     pairs = [entry if isinstance(entry, tuple) else (entry, {}) for entry in cells]
@@ -89,7 +93,7 @@ def parametrize_with_checks(
     for cell, options in pairs:
         expected = failures.get(cell, {})
         for subject, law in planned(Target(cell, **options), seed=seed):
-            check = Check(law, subject, expected.get(law.name))
+            check = Check(law, subject, expectation(expected, subject, law))
             mark = marks.get(law.name, ())
             found.append(pytest.param(check, id=check.name, marks=mark))
     return pytest.mark.parametrize("check", found)

@@ -25,6 +25,7 @@ __all__ = [
     "check_cell",
     "check_expected",
     "check_names",
+    "expectation",
     "laws",
     "planned",
     "record",
@@ -57,12 +58,12 @@ def check_cell(
     only: str | Collection[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     seed: int = 0,
-    recorded: Sequence[Path] = (),
+    recorded: Path | Sequence[Path] = (),
 ) -> Report:
     """Checks that a cell keeps the laws that every recurrent cell should keep.
 
     Each law that does not concern the cell, since it makes no such claim, is skipped with
-    the reason. The random seed of Keras is set on the way.
+    the reason. The random seeds of Keras, NumPy and Python are set on the way.
 
     Args:
         cell: an id such as `"mlstm"`, a cell class, or a cell.
@@ -71,7 +72,8 @@ def check_cell(
         inputs: the shapes of one step of one sample; `(3,)` if nobody says otherwise.
         only: the name of a law, or several. Left out, all.
         expected_failures: for laws that the cell is known to break, the reason. One that
-            passes counts as a failure. The key is the name of a law.
+            passes counts as a failure. The key is the name of a law, `"mask"`, or of a law
+            in one case, `"mask[relu]"`.
         seed: of weights and sequences.
         recorded: files that `record` wrote in processes of other backends, to compare with.
 
@@ -81,6 +83,7 @@ def check_cell(
     Raises:
         ConformanceError: with every failure: the law, the leaf, a line that reproduces it.
         ConfigurationError: for an unknown law, or arguments that cannot be guessed.
+        ArgumentError, CellError: if no such cell can be made.
 
     Examples:
 
@@ -114,7 +117,7 @@ def run_checks(
     only: str | Collection[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     seed: int = 0,
-    recorded: Sequence[Path] = (),
+    recorded: Path | Sequence[Path] = (),
 ) -> Iterator[Result]:
     """What `check_cell` does, one `Result` after the other, without an error at the end.
 
@@ -122,11 +125,29 @@ def run_checks(
         cell, arguments, inputs, only, expected_failures, seed, recorded: see `check_cell`.
     """
     target = Target(cell, arguments, inputs)
-    expected = dict(expected_failures or {})
+    expected = {} if expected_failures is None else expected_failures
     check_names(_names(only))
     check_expected(expected)
-    for subject, law in planned(target, only, seed, recorded):
-        yield result_of(law, subject, expected.get(law.name))
+    _check_question(target, seed)
+    for subject, law in planned(target, only, seed, _files(recorded)):
+        yield result_of(law, subject, expectation(expected, subject, law))
+
+
+def _check_question(target: Target, seed: int) -> None:
+    """Raises what is wrong with the question, and says nothing of the cell."""
+    if not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"seed must be an int that is not negative; received {seed!r}.")
+    for case in target.cases:
+        target.make(case)
+
+
+def _files(recorded: Path | Sequence[Path]) -> Sequence[Path]:
+    return [recorded] if isinstance(recorded, (str, PathLike)) else recorded
+
+
+def expectation(expected: Mapping[str, str], subject: Subject, law: Law) -> str | None:
+    """Why a law is expected to fail in this case; None if it is not."""
+    return expected.get(f"{law.name}[{subject.case.name}]", expected.get(law.name))
 
 
 def planned(
@@ -230,18 +251,25 @@ def record(
             found = numbers_of(subject)
         values = {f"value {position}": value for position, value in enumerate(subject.weights)}
         arrays |= {key_of(subject, name): value for name, value in {**found, **values}.items()}
-    np.savez(path, **arrays)
+    with open(path, "wb") as file:  # savez would add an ending to a name.
+        np.savez(file, **arrays)
 
 
 def _names(only: str | Collection[str] | None) -> list[str]:
+    if only is not None and not isinstance(only, (str, Collection)):
+        raise ConfigurationError(f"only= takes the name of a law, or several; received {only!r}.")
     return [only] if isinstance(only, str) else list(only or ())
 
 
 def check_expected(failures: Mapping[str, str]) -> None:
     """Raises `ConfigurationError` for an expected failure of no law, or without a reason."""
-    check_names(failures)
+    if not isinstance(failures, Mapping):
+        raise ConfigurationError(
+            f"expected_failures maps the name of a law to the reason; received {failures!r}."
+        )
+    check_names([name.partition("[")[0] for name in failures])
     for name, reason in failures.items():
-        if not (reason and reason.strip()):
+        if not (isinstance(reason, str) and reason.strip()):
             raise ConfigurationError(
                 f"{name!r} is expected to fail without a reason; received {reason!r}.\n"
                 '  Say why, as in expected_failures={"saving": "it holds a function"}.'

@@ -20,6 +20,7 @@ from keras import ops, tree
 
 from kcells._keras_private import float64_stays_float64
 from kcells.cells.dropout import sequence_masks
+from kcells.cells.signature import needs
 from kcells.layers.rnn import RNN
 from kcells.structure import leaves_with_paths, map_leaves
 from kcells.testing.backends import backend_module
@@ -114,13 +115,18 @@ class Subject:
         keras.utils.set_random_seed(self.seed)
         rng = self.rng()
         cell = self._built(self.target.make(self.case)).cell
-        trained = {id(weight) for weight in getattr(cell, "trainable_weights", [])}
+        # The weights of what is no layer are its owner's, and stay as they are.
+        own = getattr(cell, "trainable_weights", []) if self.target.is_layer else []
+        trained = {id(weight) for weight in own}
 
         def moved(weight: Any) -> Any:
             value = ops.convert_to_numpy(weight)
             if id(weight) not in trained:
                 return value
-            return value + rng.normal(0.0, _MOVED_BY, value.shape).astype(value.dtype)
+            value = value + rng.normal(0.0, _MOVED_BY, value.shape).astype(value.dtype)
+            if weight.constraint is None:
+                return value
+            return ops.convert_to_numpy(weight.constraint(ops.convert_to_tensor(value)))
 
         return [moved(weight) for weight in getattr(cell, "weights", [])]
 
@@ -150,6 +156,8 @@ class Subject:
     def _built(self, cell: Any, dtype: str = "float32", **options: Any) -> RNN:
         with policy(dtype):
             layer = RNN(cell, **{"return_sequences": True, "return_state": True, **options})
+            if needs(layer.cell.call, "constants"):
+                raise NotApplicableError("the cell needs constants, and the checks give none")
             layer.build(map_leaves(lambda leaf, _: leaf.shape, self.inputs))
         return layer
 

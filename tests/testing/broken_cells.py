@@ -80,7 +80,7 @@ class NoSource(Leaky):
     """
 
 
-@breaks("docstring", "dropout", "says nothing about the argument dropout")
+@breaks("docstring", "slope", "says nothing about the argument slope")
 class SilentArgument(Leaky):
     """A leaky sum.
 
@@ -90,8 +90,11 @@ class SilentArgument(Leaky):
 
     Args:
         units: the size of state and output.
-        seed: of something.
     """
+
+    def __init__(self, units, slope=1.0, **kwargs):
+        super().__init__(units, **kwargs)
+        self.slope = slope
 
 
 # -- arguments, config, clone, saving

@@ -258,9 +258,12 @@ def test_a_plain_object_keeps_what_it_can(cell):
     expensive = {"compiled", "paths", "finite_differences"}
     report = check_cell(cell, only={law.name for law in laws()} - expensive)
     skipped = {r.law for r in report.results if "no Keras layer" in r.reason}
-    assert skipped == {"arguments", "registration", "config", "clone", "saving", "wrappers"}
+    assert skipped == {
+        *("arguments", "registration", "config", "clone", "saving", "wrappers"),
+        "mixed_precision",
+    }
     passed = {r.law for r in report.results if r.status == "passed"}
-    assert {"mask", "chunking", "gradients", "mixed_precision", "dynamic_shapes"} <= passed
+    assert {"mask", "chunking", "gradients", "dynamic_shapes"} <= passed
 
 
 def test_an_id_is_shown_with_its_distribution():

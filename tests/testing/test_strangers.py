@@ -15,7 +15,6 @@ from kcells.testing import parametrize_with_checks
 # `paths` compiles every way of running a cell: for cells of Keras, tests/engine does too.
 SLOW = {"saving": pytest.mark.slow, "paths": pytest.mark.slow}
 MORE_OF_KERAS = [keras.layers.LSTMCell, keras.layers.SimpleRNNCell]
-NO_SOURCE = {"docstring": "Keras names no paper at its cells"}
 
 _LOADED = "a wiring comes back from a configuration as a dict, on which the cell cannot be built"
 LTC_FAILURES = {
@@ -36,10 +35,7 @@ if keras.backend.backend() != "torch":
 
 @parametrize_with_checks(
     [keras.layers.GRUCell, (CfCCell, {"arguments": {"units": 4, "backbone_units": 8}})],
-    {
-        keras.layers.GRUCell: NO_SOURCE,
-        CfCCell: {"docstring": "it stands at the constructor"},
-    },
+    {CfCCell: {"docstring": "it stands at the constructor"}},
     marks=SLOW,
 )
 def test_strangers(check):
@@ -49,7 +45,7 @@ def test_strangers(check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [*MORE_OF_KERAS, (LTCCell, {"arguments": {"wiring": FullyConnected(4)}})],
-    {**dict.fromkeys(MORE_OF_KERAS, NO_SOURCE), LTCCell: LTC_FAILURES},
+    {LTCCell: LTC_FAILURES},
 )
 def test_more_strangers(check):
     check()

@@ -53,11 +53,20 @@ def _is_what_was_given(subject: Subject, config: dict[str, Any]) -> None:
     parameters = constructor_parameters(subject.target.cell_class)
     for name, value in subject.case.arguments.items():
         default = parameters[name].default if name in parameters else value
-        is_plain = isinstance(value, (bool, int, float, str))
-        if is_plain and value != default and name in config and config[name] == default:
+        if not _is_plain(value) or name not in config:
+            continue
+        is_kept = _text(config[name]) == _text(value)
+        # What is given in short may be written in full, but not as what it is not.
+        if not is_kept and (_text(config[name]) == _text(default) or not isinstance(value, str)):
             raise ViolationError(
-                f"{name}={value!r} was given, and is {default!r} in the config", name
+                f"{name}={value!r} was given, and is {config[name]!r} in the config", name
             )
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 @law("clone", "keras.models.clone_model copies the cell.")

@@ -24,6 +24,7 @@ _POLICY, _COMPUTE = "mixed_bfloat16", "bfloat16"
     "Under mixed_bfloat16 weights are float32, and results bfloat16 and finite.",
 )
 def mixed_precision(subject: Subject) -> None:
+    subject.need_layer()
     layer = subject.layer(dtype=_POLICY)
     for weight in layer.trainable_weights:
         if weight.dtype != "float32":

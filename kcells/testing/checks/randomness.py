@@ -12,7 +12,7 @@ from kcells.cells.signature import constructor_parameters
 from kcells.structure import map_leaves
 from kcells.testing.law import NotApplicableError, ViolationError, law
 from kcells.testing.numbers import FORWARD, same
-from kcells.testing.subject import Run, Subject
+from kcells.testing.subject import Run, Subject, weight_names
 
 __all__ = ["dropout", "inference", "seeds", "side_effects"]
 
@@ -32,14 +32,13 @@ def inference(subject: Subject) -> None:
 def side_effects(subject: Subject) -> None:
     layer = subject.layer()
     inputs = map_leaves(lambda leaf, _: leaf.copy(), subject.inputs)
-    before = {v.path: ops.convert_to_numpy(v) for v in layer.weights}
+    before = [ops.convert_to_numpy(weight) for weight in layer.weights]
     known = {id(variable) for variable in layer.variables}
     subject.run(layer, inputs, training=False)
     if made := [v.path for v in layer.variables if id(v) not in known]:
         raise ViolationError(f"the call made the variable {made[0]}; make it in build", made[0])
-    for variable in layer.weights:
-        value = ops.convert_to_numpy(variable)
-        same(value, before[variable.path], f"weight {variable.name}", 0.0, "after a call")
+    for name, weight, value in zip(weight_names(layer.weights), layer.weights, before, strict=True):
+        same(ops.convert_to_numpy(weight), value, name, 0.0, "after a call")
     same(inputs, subject.inputs, "inputs", 0.0, "after a call")
 
 
@@ -48,22 +47,25 @@ def dropout(subject: Subject) -> None:
     rates = _dropout_arguments(subject)
     if not rates:
         raise NotApplicableError("the constructor takes no dropout rate")
-    for name in rates:
-        given: dict[str, Any] = {name: _RATE}
-        layer = subject.layer(subject.target.make(subject.case, **given))
-        calm = subject.run(layer, subject.inputs, training=False)
-        what = f"in inference with {name}={_RATE}"
-        same(calm.outputs, subject.expected.outputs, "outputs", what=what)
+    for name, rate in rates.items():
+        layer, without = (
+            subject.layer(subject.target.make(subject.case, **{name: value}))  # type: ignore[arg-type]
+            for value in (rate, 0.0)
+        )
+        calm, expected = (
+            subject.run(each, subject.inputs, training=False) for each in (layer, without)
+        )
+        same(calm.outputs, expected.outputs, "outputs", what=f"in inference with {name}={rate}")
         first, second = (subject.run(layer, subject.inputs, training=True) for _ in range(2))
         if _close(first, calm):
-            raise ViolationError(f"{name}={_RATE} changes nothing in training", name)
+            raise ViolationError(f"{name}={rate} changes nothing in training", name)
         if _close(first, second):
-            raise ViolationError(f"{name}={_RATE} drops the same in every sequence", name)
+            raise ViolationError(f"{name}={rate} drops the same in every sequence", name)
 
 
 @law("seeds", "After keras.utils.set_random_seed, weights and masks are the same each time.")
 def seeds(subject: Subject) -> None:
-    rates: dict[str, Any] = dict.fromkeys(_dropout_arguments(subject), _RATE)
+    rates: dict[str, Any] = dict(_dropout_arguments(subject))
 
     def made(seed: int) -> tuple[list[np.ndarray], Run]:
         keras.utils.set_random_seed(seed)
@@ -81,15 +83,15 @@ def seeds(subject: Subject) -> None:
         same(runs[0].outputs, runs[1].outputs, "outputs", 0.0, "in training, for one seed=7")
 
 
-def _dropout_arguments(subject: Subject) -> list[str]:
-    """The arguments of the constructor that are rates of dropout, and are off."""
-    return [
-        name
+def _dropout_arguments(subject: Subject) -> dict[str, float]:
+    """The arguments of the constructor that are rates of dropout, and a rate for each."""
+    return {
+        name: subject.case.arguments.get(name) or _RATE
         for name, parameter in constructor_parameters(subject.target.cell_class).items()
-        if name.endswith("dropout")
+        if name.endswith(("dropout", "zoneout", "dropout_rate"))
         and isinstance(parameter.default, (int, float))
-        and not subject.case.arguments.get(name)
-    ]
+        and not isinstance(parameter.default, bool)
+    }
 
 
 def _close(first: Run, second: Run) -> bool:

@@ -60,9 +60,21 @@ def batch(subject: Subject) -> None:
     run = subject.run(layer, Subject.rows(subject.inputs, order))
     for root, found, expected in _pairs(run, subject.expected):
         same(found, Subject.rows(expected, order), root, what="in a permuted batch")
-    alone = subject.run(layer, Subject.rows(subject.inputs, slice(0, 1)))
+    one = slice(0, 1)
+    alone = subject.run(layer, Subject.rows(subject.inputs, one))
     for root, found, expected in _pairs(alone, subject.expected):
-        same(found, Subject.rows(expected, slice(0, 1)), root, what="in a batch of one")
+        same(found, Subject.rows(expected, one), root, what="in a batch of one")
+    first, second = (subject.run(layer, subject.inputs, training=True) for _ in range(2))
+    if not _agree(first, second):
+        return  # What is random in training is drawn for a batch of this size.
+    alone = subject.run(layer, Subject.rows(subject.inputs, one), training=True)
+    for root, found, expected in _pairs(alone, first):
+        same(found, Subject.rows(expected, one), root, what="in a batch of one, in training")
+
+
+def _agree(first: Run, second: Run) -> bool:
+    pairs = zip(*map(tree.flatten, (first, second)), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 @law("causality", "A change at time t changes nothing before t.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import tree
 
 from kcells.structure import Size, leaves_with_paths, size_structure
 from kcells.testing.law import NotApplicableError, ViolationError, law
@@ -23,6 +24,13 @@ def state_size(subject: Subject) -> None:
     states = layer.bound.initial_state(BATCH)
     _, new = layer.bound(Subject.step(subject.inputs, 0), states)
     check_leaves(new, layer.bound.sizes, "states", layer.bound.compute_dtype)
+    pairs = zip(leaves_with_paths(new, "states"), tree.flatten(states), strict=True)
+    for (path, after), before in pairs:
+        dtypes = [keras.backend.standardize_dtype(leaf.dtype) for leaf in (before, after)]
+        if dtypes[0] != dtypes[1]:
+            raise ViolationError(
+                f"{path}: the dtype is {dtypes[0]} at the start, and {dtypes[1]} after a step", path
+            )
 
 
 @law("output_size", "The outputs have the structure and shapes of output_size, if it is there.")
