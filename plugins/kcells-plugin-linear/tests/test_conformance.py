@@ -4,20 +4,24 @@ import pytest
 
 from kcells.testing import check_cell, parametrize_with_checks
 
+OF_MOST = {
+    "units": 3,
+    "use_bias": True,
+    "kernel_initializer": "he_normal",
+    "bias_initializer": "ones",
+    "kernel_regularizer": "l1",
+    "bias_regularizer": "l2",
+    "kernel_constraint": "max_norm",
+    "bias_constraint": "non_neg",
+    "dropout": 0.1,
+    "seed": 7,
+}
 EVERY_ARGUMENT = {
-    "min_gru": {
-        "units": 3,
-        "activation": "softsign",
-        "use_bias": True,
-        "kernel_initializer": "he_normal",
-        "bias_initializer": "ones",
-        "kernel_regularizer": "l1",
-        "bias_regularizer": "l2",
-        "kernel_constraint": "max_norm",
-        "bias_constraint": "non_neg",
-        "dropout": 0.1,
-        "seed": 7,
-    },
+    "min_gru": {**OF_MOST, "activation": "softsign"},
+    "min_lstm": {**OF_MOST, "activation": "softsign", "normalize_gates": False},
+    "qrnn": {**OF_MOST, "activation": "softsign", "pooling": "ifo"},
+    "sru": {**OF_MOST, "activation": "softsign", "highway_scale": 1.5},
+    "rg_lru": {**OF_MOST, "r_min": 0.5, "r_max": 0.75, "power": 2.0},
     "lru": {
         "units": 3,
         "state_units": 4,
@@ -40,7 +44,10 @@ EVERY_ARGUMENT = {
 }
 
 
-@parametrize_with_checks(["min_gru", "lru"], marks={"saving": pytest.mark.slow})
+@parametrize_with_checks(
+    ["min_gru", "min_lstm", "qrnn", "sru", "lru", "rg_lru"],
+    marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow},
+)
 def test_law(check):
     check()
 

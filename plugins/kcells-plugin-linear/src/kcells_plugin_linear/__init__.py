@@ -2,5 +2,9 @@
 
 from kcells_plugin_linear.lru import LRUCell
 from kcells_plugin_linear.min_gru import MinGRUCell
+from kcells_plugin_linear.min_lstm import MinLSTMCell
+from kcells_plugin_linear.qrnn import QRNNCell
+from kcells_plugin_linear.rg_lru import RGLRUCell
+from kcells_plugin_linear.sru import SRUCell
 
-__all__ = ["LRUCell", "MinGRUCell"]
+__all__ = ["LRUCell", "MinGRUCell", "MinLSTMCell", "QRNNCell", "RGLRUCell", "SRUCell"]

@@ -17,7 +17,7 @@ from kcells.types import Structure, Tensor
 if TYPE_CHECKING:
     from kcells.testing import Case
 
-__all__ = ["MinGRUCell"]
+__all__ = ["MinGRUCell", "positive"]
 
 _PLAIN_ARGUMENTS = ("units", "use_bias", "dropout", "seed")
 _SERIALIZED_ARGUMENTS = (
@@ -112,7 +112,7 @@ class MinGRUCell(Cell):
             )
         self.units = units
         is_positive = isinstance(activation, str) and activation == "positive"
-        self.activation = _positive if is_positive else activations.get(activation)
+        self.activation = positive if is_positive else activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -170,7 +170,7 @@ class MinGRUCell(Cell):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        is_positive = self.activation is _positive
+        is_positive = self.activation is positive
         config["activation"] = "positive" if is_positive else activations.serialize(self.activation)
         for name in ("kernel", "bias"):
             for module, what in _SERIALIZED_ARGUMENTS:
@@ -178,6 +178,6 @@ class MinGRUCell(Cell):
         return {**super().get_config(), **config}
 
 
-def _positive(a: Tensor) -> Tensor:
+def positive(a: Tensor) -> Tensor:
     """The paper's `g`: continuous, increasing and above zero."""
     return ops.where(a >= 0, a + 0.5, ops.sigmoid(a))
