@@ -202,11 +202,28 @@ def lmu(w, x, h, m, matrices):
     return [np.tanh(x @ w["kernel"] + h @ w["recurrent_kernel"] + of_memory), m]
 
 
+def lecun_tanh(a):
+    return 1.7159 * np.tanh(0.666 * a)
+
+
+def cfc(w, x, h, backbone=lecun_tanh, head=np.tanh, layers=1, timed=False):
+    """Hasani et al. 2022."""
+    time = x[:, -1:] if timed else 1.0
+    x = x[:, :-1] if timed else x
+    q = backbone(x @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"])
+    for layer in range(2, layers + 1):
+        q = backbone(q @ w[f"kernel_{layer}"] + w[f"bias_{layer}"])
+    sums = q @ w["kernel_heads"] + w["bias_heads"]
+    f_g, f_h, time_a, time_b = np.split(sums, 4, axis=1)
+    gate = sigmoid(-(time_a * time + time_b))
+    return [gate * head(f_g) + (1.0 - gate) * head(f_h)]
+
+
 STEPS = {
     step.__name__: step
     for step in (
         *(mgu, janet, li_gru, fast_rnn, fast_grnn, lem, cornn, rhn, slstm, on_lstm),
-        *(nested_lstm, unicornn, lmu),
+        *(nested_lstm, unicornn, lmu, cfc),
     )
 }
 

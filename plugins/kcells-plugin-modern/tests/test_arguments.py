@@ -24,6 +24,7 @@ CELLS = {
     "nested_lstm": {},
     "unicornn": {"dt": 0.9},
     "lmu": {"order": 4, "theta": 6.0, "use_bias": True},
+    "cfc": {"backbone_units": 4, "backbone_layers": 2},
 }
 
 
@@ -153,6 +154,8 @@ REFUSED = [
     ("lmu", {"order": 0, "theta": 1.0}, "LMUCell: order must be a positive int; received 0"),
     ("lmu", {"order": 2, "theta": -1.0}, "theta must be a positive float; received -1.0"),
     ("lmu", {"order": 2, "theta": "long"}, "theta must be a positive float; received 'long'"),
+    ("cfc", {"backbone_units": 0}, "CfCCell: backbone_units must be a positive int; received 0"),
+    ("cfc", {"backbone_layers": 0}, "backbone_layers must be a positive int; received 0"),
     ("on_lstm", {"chunk_size": None}, "chunk_size must be a positive int; received None"),
 ]
 
@@ -169,6 +172,11 @@ def test_units_and_inputs(name):
         kcells.cell(name, 0, **CELLS[name])
     with pytest.raises(StructureError, match=r"must be one tensor of \(batch, features\)"):
         kcells.build(name, UNITS, **CELLS[name])(np.ones((2, 4, 3, 3), "float32"))
+
+
+def test_a_time_alone_is_no_input():
+    with pytest.raises(StructureError, match="at least one more feature; received 1 feature"):
+        built("cfc", features=1, timed=True)
 
 
 @pytest.mark.parametrize("name", CELLS)

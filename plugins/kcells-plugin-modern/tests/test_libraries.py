@@ -17,6 +17,8 @@ from modern_checks import (
 
 import kcells
 
+FF = ("ff1_kernel", "ff1_bias", "ff2_kernel", "ff2_bias")
+WB = ("weight", "bias")
 BIG = 100.0
 """A pre-activation whose sigmoid is 1."""
 
@@ -174,6 +176,62 @@ def test_unicornn(rng, torch_cells):
     assert_close(*both(rng, layer, cell, cell, 2))
 
 
+# -- ncps
+
+
+def load_cfc(layer, sign):
+    """The weights of a CfC as ncps has them: the backbone, then g, k, a, f, each with a bias."""
+    w = weights_of(layer)
+    first = [np.vstack([w["kernel"], w["recurrent_kernel"]]), w["bias"]]
+    matrices, biases = (np.split(w[f"{part}_heads"], 4, axis=-1) for part in ("kernel", "bias"))
+    heads = [array for pair in zip(matrices, biases, strict=True) for array in pair]
+    heads[4:6] = [sign * array for array in heads[4:6]]
+    return first, heads
+
+
+def test_cfc_in_keras(rng):
+    """Theirs has no tanh around `g` and `k`, and the other sign at the time."""
+    keras_cell = pytest.importorskip("ncps.keras").CfCCell
+    layer = make_layer(rng, "cfc", backbone_units=4, activation="linear", timed=True)
+    cell = keras_cell(UNITS, backbone_units=4, backbone_dropout=0.0)
+    cell.build((None, FEATURES - 1))
+    first, heads = load_cfc(layer, -1.0)
+    cell.backbone_fn.set_weights(first)
+    for name, value in zip(FF, heads[:4], strict=True):
+        getattr(cell, name).assign(value)
+    cell.time_a.set_weights(heads[4:6])
+    cell.time_b.set_weights(heads[6:])
+    sequences = make_inputs(rng)
+    state, expected = np.zeros((BATCH, UNITS), "float32"), []
+    for t in range(TIME):
+        x = [keras.ops.convert_to_tensor(sequences[:, t, part]) for part in ([0], [1])]
+        state = cell(x, [state])[0]
+        expected.append(as_numpy(state))
+    assert_close(layer(sequences)[0], np.stack(expected, axis=1))
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_cfc_in_torch(timed, rng, backend):
+    if backend != "torch":
+        pytest.skip("this cell needs PyTorch")
+    theirs = pytest.importorskip("ncps.torch").CfCCell
+    layer = make_layer(rng, "cfc", backbone_units=4, timed=timed)
+    features = FEATURES - timed
+    first, heads = load_cfc(layer, 1.0)
+    names = [f"{name}.{part}" for name in ("ff1", "ff2", "time_a", "time_b") for part in WB]
+    cell = load(
+        theirs(features, UNITS, backbone_units=4),
+        **{"backbone.0.weight": first[0].T, "backbone.0.bias": first[1]},
+        **{name: array.T for name, array in zip(names, heads, strict=True)},
+    )
+
+    def step(x, states):
+        time = x[:, features:] if timed else 1.0
+        return [cell(x[:, :features], states[0], time)[0]]
+
+    assert_close(*both(rng, layer, cell, step, 1))
+
+
 # -- Keras' own layers, in limits
 
 
@@ -300,6 +358,22 @@ def test_the_matrices_of_an_lmu(order, theta):
     ours = kcells.cell("lmu", UNITS, order=order, theta=theta)._constants
     np.testing.assert_allclose(ours[0].T, held[0], atol=1e-9)
     np.testing.assert_allclose(ours[1], held[1][:, 0], atol=1e-9)
+
+
+def test_the_answers_of_a_cfc_in_time(rng):
+    """Long before, `g`; long after, `k`."""
+    layer = make_layer(rng, "cfc", backbone_units=4, timed=True)
+    w = weights_of(layer)
+    heads, biases = w["kernel_heads"], w["bias_heads"]
+    heads[:, 2 * UNITS :], biases[2 * UNITS :] = 0.0, np.repeat([1.0, 0.0], UNITS)
+    layer.cell.heads[0].assign(heads)
+    layer.cell.heads[1].assign(biases)
+    x = np.ones((1, 1, FEATURES), "float32")
+    q = 1.7159 * np.tanh(0.666 * (w["kernel"].sum(axis=0) + w["bias"]))
+    answers = np.split(np.tanh(q @ heads + biases), 4)
+    for time, answer in ((-BIG, answers[0]), (BIG, answers[1]), (0.0, sum(answers[:2]) / 2)):
+        x[..., -1] = time
+        assert_close(as_numpy(layer(x)[0])[0, 0], answer)
 
 
 def test_lem_stands_still_where_no_time_passes(rng):

@@ -7,6 +7,12 @@ import pytest
 from modern_checks import BATCH, FEATURES, MASK, TIME, UNITS, as_numpy, make_layer, weights_of
 from modern_reference import STEPS, lmu_matrices, run, slstm_unstable
 
+CFC = {
+    "backbone_units": 4,
+    "backbone_layers": 2,
+    "backbone_activation": "tanh",
+    "activation": "linear",
+}
 # Arguments of the cell, where they differ those of the reference, and how many weights there are.
 CASES = [
     ("mgu", {}, None, 3),
@@ -38,6 +44,9 @@ CASES = [
     ("unicornn", {"dt": 0.9, "alpha": 0.4}, None, 4),
     ("lmu", {"order": 4, "theta": 6.0}, {"matrices": lmu_matrices(4, 6.0)}, 6),
     ("lmu", {"order": 2, "theta": 3, "use_bias": True}, {"matrices": lmu_matrices(2, 3.0)}, 7),
+    ("cfc", {"backbone_units": 4}, {}, 5),
+    ("cfc", {"backbone_units": 4, "timed": True}, {"timed": True}, 5),
+    ("cfc", CFC, {"layers": 2, "backbone": np.tanh, "head": lambda a: a}, 7),
 ]
 
 

@@ -1,5 +1,6 @@
 """Recurrent cells of 2016 to 2024 for kcells."""
 
+from kcells_plugin_modern.cfc import CfCCell
 from kcells_plugin_modern.cornn import CoRNNCell
 from kcells_plugin_modern.fast_grnn import FastGRNNCell
 from kcells_plugin_modern.fast_rnn import FastRNNCell
@@ -15,6 +16,7 @@ from kcells_plugin_modern.slstm import SLSTMCell
 from kcells_plugin_modern.unicornn import UnICORNNCell
 
 __all__ = [
+    "CfCCell",
     "CoRNNCell",
     "FastGRNNCell",
     "FastRNNCell",
