@@ -18,13 +18,43 @@ import numpy as np
 import pytest
 from keras import tree
 
+from kcells.testing.parametrize import Check
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_OF_EQUATIONS = {
+    *("state_size", "output_size", "initial_state", "loop", "mask", "project_inputs"),
+    *("linear_recurrence", "equivalent", "gradients", "finite_differences", "compiled"),
+}
+"""The laws that look at what a cell computes, and so at each of its cases."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what need not run once more on another backend."""
     if keras.backend.backend() != "tensorflow":
         for item in items:
             if item.get_closest_marker("once"):
                 item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
+    left_out = [item for item in items if not _says_something_new(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if _says_something_new(item)]
+
+
+def _says_something_new(item: pytest.Item) -> bool:
+    """Whether a law for a cell of a plugin is worth its time on this backend.
+
+    There are many cells, and where each call is compiled a law takes seconds. How a loop is
+    run is tested in tests/engine; that a file loads does not depend on the backend. So PyTorch
+    looks at every way of running each cell and TensorFlow at its files, and cases that differ in
+    their equations are held against the laws about those.
+    """
+    check = getattr(item, "callspec", None) and item.callspec.params.get("check")
+    if not isinstance(check, Check) or "plugins" not in item.path.parts:
+        return True
+    backend, law = keras.backend.backend(), check.law.name
+    if law in ("saving", "paths"):
+        return backend == {"saving": "tensorflow", "paths": "torch"}[law]
+    is_first = check.subject.case is check.subject.target.cases[0]
+    return is_first or backend == "torch" or law in _OF_EQUATIONS
 
 
 @pytest.fixture
