@@ -45,3 +45,12 @@ def test_table_of_figures():
     text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
     assert tool["page"](text) == text, "run python tools/speed_tables.py"
     assert "| ln_gru | 8x200x32x64 |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_the_catalogue_is_complete():
+    tool = runpy.run_path(str(ROOT / "tools" / "catalogue.py"))
+    text = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    assert tool["page"](text) == text, "run python tools/catalogue.py"
+    assert "| 4FU + 4U² + 4U |" in text

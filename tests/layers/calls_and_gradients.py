@@ -30,15 +30,15 @@ WAYS = {"tensorflow": ("graph", "xla", "eager")}.get(keras.backend.backend(), ("
 
 
 def rare(*values: Any) -> Any:
-    """A case of which four in five run on PyTorch only, where nothing has to be compiled.
+    """A case of which seven in eight run on PyTorch only, where nothing has to be compiled.
 
-    What they cross is mostly written once for all backends; the fifth that is left runs
+    What they cross is mostly written once for all backends; the eighth that is left runs
     everywhere, though not in `make check`.
     """
     if keras.backend.backend() == "torch":
         return pytest.param(*values)
-    sampled = next(_CASES) % 5 == 0
-    left_out = pytest.mark.skip(reason="one case in five; PyTorch runs all")
+    sampled = next(_CASES) % 8 == 0
+    left_out = pytest.mark.skip(reason="one case in eight; PyTorch runs all")
     return pytest.param(*values, marks=[pytest.mark.slow, *([] if sampled else [left_out])])
 
 

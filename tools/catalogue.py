@@ -1,0 +1,156 @@
+"""Writes the table of docs/catalogue.md: every installed cell, from what it says of itself.
+
+    python tools/catalogue.py [--check]
+
+With `--check` nothing is written; the exit status says whether the page is up to date.
+Parameters are counted for several sizes, and the formula is the one that fits them all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import kcells
+from kcells.cells.equivalence import equivalence_of
+from kcells.commands.docstring import documentation_of
+from kcells.registry import load
+from kcells.structure import leaves_with_paths, size_structure
+
+PAGE = Path(__file__).parents[1] / "docs" / "catalogue.md"
+HEAD = ("id", "cell", "source", "state", "parameters", "parallel", "equivalent", "also in")
+SIZES = tuple(itertools.product((5, 7, 11), (3, 4, 6)))
+"""Pairs of features and units; few have a prime in common, so that sizes can be told apart."""
+
+IN_TORCHRECURRENT = {
+    *("cornn", "fast_grnn", "fast_rnn", "indrnn", "intersection_rnn", "janet", "lem", "li_gru"),
+    *("mgu", "mlstm", "nas", "ugrnn", "unicornn"),
+}
+ELSEWHERE = {
+    # Who else ships the cell, in a release that can be installed today.
+    **dict.fromkeys(IN_TORCHRECURRENT, "torchrecurrent"),
+    **dict.fromkeys(("lstm", "gru", "simple_rnn"), "Keras, torch.nn"),
+    "basic_rnn": "Keras, torch.nn",
+    "cfc": "ncps",
+    "gru_v1": "Keras, torch.nn",
+    "gru_v3": "Keras",
+    "lmu": "keras-lmu",
+}
+
+
+def rows() -> Iterable[Sequence[str]]:
+    """One row a cell."""
+    yield HEAD
+    for info in kcells.list_cells():
+        if info.distribution == "session":
+            continue
+        cls = load(info.qualified_id)
+        said = documentation_of(cls)
+        yield (
+            f"`{info.id}`",
+            said.summary.rstrip("."),
+            source(said.paper),
+            state(cls),
+            parameters(cls),
+            "yes" if "parallel" in info.paths else "",
+            builtin(cls),
+            ELSEWHERE.get(info.id, ""),
+        )
+
+
+def source(paper: str) -> str:
+    """Authors and year, with a link where the first paper has an arXiv number."""
+    year = re.search(r"\b(?:19|20)\d\d\b", paper)
+    if not year:
+        return paper
+    # What leads to them, as in "the cell of a guide (Zhu and Chollet 2019)", is left out.
+    named = re.split(r"\(| from |such as ", paper[: year.start()])[-1].strip()
+    authors = re.split(r", | and ", named)
+    short = f"{authors[0]} et al." if len(authors) > 3 else named
+    # Up to where the next paper begins.
+    first = re.split(r"[;.] ", paper[year.end() :])[0]
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", first)
+    shown = f"{short} {year[0]}"
+    return f"[{shown}](https://arxiv.org/abs/{number[1]})" if number else shown
+
+
+def made(cls: type, features: int, units: int) -> Any:
+    """A built cell of these sizes; None if it takes other arguments than a size."""
+    try:
+        cell = cls(units)
+        cell.build((None, features))
+    except Exception:
+        return None
+    return cell
+
+
+def state(cls: type) -> str:
+    """The shapes of the states, in U."""
+    cell = made(cls, 97, 89)
+    if cell is None:
+        return "its own"
+    sizes = size_structure(cell.state_size, "state_size", cls.__name__)
+    shapes = [size.dims for _, size in leaves_with_paths(sizes, "")]
+    return ", ".join(" x ".join("U" if d == 89 else str(d) for d in dims) for dims in shapes)
+
+
+def parameters(cls: type) -> str:
+    """The number of trainable parameters, as a formula in F (features) and U (units)."""
+    counts = []
+    for features, units in SIZES:
+        cell = made(cls, features, units)
+        if cell is None:
+            return "its own"
+        counts.append(sum(int(np.prod(weight.shape)) for weight in cell.trainable_weights))
+    terms = {
+        "FU": lambda f, u: f * u,
+        "U²": lambda f, u: u * u,
+        "F": lambda f, u: f,
+        "U": lambda f, u: u,
+        "": lambda f, u: 1,
+    }
+    matrix = np.array([[term(f, u) for term in terms.values()] for f, u in SIZES], float)
+    found = np.linalg.lstsq(matrix, np.array(counts, float), rcond=None)[0]
+    rounded = np.round(found)
+    if not np.allclose(matrix @ rounded, counts):
+        return "see `kcells info`"
+    shown = [
+        name if count == 1 and name else f"{int(count)}{name}"
+        for name, count in zip(terms, rounded, strict=True)
+        if count
+    ]
+    return " + ".join(shown) or "0"
+
+
+def builtin(cls: type) -> str:
+    """The built-in layer that the cell is in some configuration."""
+    cell = made(cls, 3, 4)
+    return "" if cell is None else equivalence_of(cell).builtin or ""
+
+
+def markdown(table: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([head, "|---" * len(HEAD) + "|", *body])
+
+
+def page(text: str) -> str:
+    """`text` with the table as it is today."""
+    start, end = "<!-- cells -->\n", "\n<!-- /cells -->"
+    before, rest = text.split(start)
+    _, after = rest.split(end)
+    return before + start + markdown(rows()) + end + after
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    new = page(text)
+    if "--check" in sys.argv:
+        sys.exit(new != text)
+    PAGE.write_text(new, encoding="utf-8")
