@@ -47,13 +47,13 @@ def li_gru(w, x, h, activation=lambda a: np.maximum(a, 0.0)):
 
 
 def fast_rnn(w, x, h):
-    """Kusupati et al. 2018, section 3.1."""
+    """Kusupati et al. 2018, FastRNN."""
     candidate = np.tanh(affine(w, x, h, 0, h.shape[1]))
     return [sigmoid(w["alpha"]) * candidate + sigmoid(w["beta"]) * h]
 
 
 def fast_grnn(w, x, h):
-    """Kusupati et al. 2018, section 3.2."""
+    """Kusupati et al. 2018, FastGRNN."""
     kernel = w["kernel"] if "kernel" in w else w["kernel_in"] @ w["kernel_out"]
     if "recurrent_kernel" in w:
         recurrent = w["recurrent_kernel"]
@@ -66,7 +66,7 @@ def fast_grnn(w, x, h):
 
 
 def lem(w, u, y, z, dt=1.0):
-    """Rusch et al. 2022, equation 3."""
+    """Rusch et al. 2022."""
     n = y.shape[1]
     v_1, v_2, v_z, v_y = np.split(w["kernel"], 4, axis=1)
     b_1, b_2, b_z, b_y = np.split(w["bias"], 4)
@@ -79,7 +79,7 @@ def lem(w, u, y, z, dt=1.0):
 
 
 def cornn(w, u, y, z, dt=0.042, gamma=2.7, epsilon=4.7, implicit=False):
-    """Rusch and Mishra 2021, equation 3."""
+    """Rusch and Mishra 2021."""
     n = y.shape[1]
     on_y, on_z = w["recurrent_kernel"][:n], w["recurrent_kernel"][n:]
     sigma = np.tanh(y @ on_y + z @ on_z + u @ w["kernel"] + w["bias"])
@@ -89,7 +89,7 @@ def cornn(w, u, y, z, dt=0.042, gamma=2.7, epsilon=4.7, implicit=False):
 
 
 def rhn(w, x, s, depth=3, coupled=True):
-    """Zilly et al. 2017, equations 6 to 9."""
+    """Zilly et al. 2017."""
     n = s.shape[1]
     for layer in range(1, depth + 1):
         sums = s @ w[f"recurrent_kernel_{layer}"] + w.get(f"bias_{layer}", 0.0)
@@ -114,7 +114,7 @@ def slstm_sums(w, x, h):
 
 
 def slstm(w, x, h, c, n, m, exponential=False):
-    """Beck et al. 2024, equations 8 to 17; stabilized."""
+    """Beck et al. 2024, stabilized."""
     z, i, f, o = slstm_sums(w, x, h)
     log_f = f if exponential else np.log(sigmoid(f))
     new_m = np.maximum(log_f + m, i)
@@ -139,7 +139,7 @@ def cumax(a):
 
 
 def on_lstm(w, x, h, c, chunk_size=1):
-    """Shen et al. 2019, equations 6 to 15."""
+    """Shen et al. 2019."""
     n = h.shape[1]
     sums = x @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"]
     i, f, o = sigmoid(sums[:, :n]), sigmoid(sums[:, n : 2 * n]), sigmoid(sums[:, 3 * n : 4 * n])

@@ -32,7 +32,7 @@ class CoRNNCell(StandardCell):
 
     Paper: Rusch and Mishra 2021, "Coupled Oscillatory Recurrent Neural Network (coRNN): An
     accurate and (gradient) stable architecture for learning long time dependencies",
-    arXiv:2010.00951, equation 3, which has both forms.
+    arXiv:2010.00951, which has both forms.
 
     Differences: none in the equations. The explicit form is that of the authors' code and of
     torchrecurrent. The paper chooses `dt`, `gamma` and `epsilon` anew for each task: the defaults

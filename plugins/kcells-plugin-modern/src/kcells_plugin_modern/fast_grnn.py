@@ -29,7 +29,7 @@ class FastGRNNCell(StandardCell):
     by way of that many numbers, and `recurrent_rank` does the same with `U`.
 
     Paper: Kusupati, Singh, Bhatia, Kumar, Jain and Varma 2018, "FastGRNN: A Fast, Accurate,
-    Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network", arXiv:1901.02358, section 3.2.
+    Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network", arXiv:1901.02358.
 
     Differences: of what makes the paper's models small, low rank is here; sparse and quantized
     weights are not. The sigmoid is how the authors' code keeps `zeta` and `nu` between 0 and 1,

@@ -27,7 +27,7 @@ class FastRNNCell(StandardCell):
     that the gradient neither fades nor blows up.
 
     Paper: Kusupati, Singh, Bhatia, Kumar, Jain and Varma 2018, "FastGRNN: A Fast, Accurate,
-    Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network", arXiv:1901.02358, section 3.1.
+    Stable and Tiny Kilobyte Sized Gated Recurrent Neural Network", arXiv:1901.02358.
 
     Differences: none in the equations; the sigmoid is how the authors' code keeps the two between
     0 and 1, and -3 and 3 are where it starts them. torchrecurrent starts them the other way

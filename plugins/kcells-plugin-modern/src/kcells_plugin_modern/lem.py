@@ -28,7 +28,7 @@ class LEMCell(StandardCell):
     `u` are the inputs. `y` sees the `z` of the same step.
 
     Paper: Rusch, Mishra, Erichson and Mahoney 2022, "Long Expressive Memory for Sequence
-    Modeling", arXiv:2110.04744, equation 3.
+    Modeling", arXiv:2110.04744.
 
     Differences: none in the equations. torchrecurrent gives `y` the `z` of the step before.
     Weights start as in Keras' own cells; the authors' code draws all of them uniformly, up to

@@ -38,7 +38,7 @@ class ONLSTMCell(StandardCell):
     chunk is overwritten or kept; the gates `f` and `i` of the units count where they overlap.
 
     Paper: Shen, Tan, Sordoni and Courville 2019, "Ordered Neurons: Integrating Tree Structures
-    into Recurrent Neural Networks", arXiv:1810.09536, equations 6 to 15.
+    into Recurrent Neural Networks", arXiv:1810.09536.
 
     Differences: none in the equations. The authors' code has chunks of 10, drops connections of
     `U` rather than entries of `h`, and puts out the distances of the master gates too. The order

@@ -34,7 +34,7 @@ class RHNCell(StandardCell):
     `c_l = 1 - r_l`.
 
     Paper: Zilly, Srivastava, Koutnik and Schmidhuber 2017, "Recurrent Highway Networks",
-    arXiv:1607.03474, equations 6 to 9, where `r` is called `t`.
+    arXiv:1607.03474, where `r` is called `t`.
 
     Differences: none in the equations. The biases of `r` start below zero, so that a layer
     carries its state on at first, as in the paper, which has values from -2 to -4. The other

@@ -40,8 +40,7 @@ class SLSTMCell(StandardCell):
     With `heads`, the units fall into groups of equal size, and `R` mixes those of a group alone.
 
     Paper: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter and Hochreiter
-    2024, "xLSTM: Extended Long Short-Term Memory", arXiv:2405.04517, section
-    2.2, equations 8 to 17.
+    2024, "xLSTM: Extended Long Short-Term Memory", arXiv:2405.04517.
 
     Differences: none in the equations. The paper has both forget gates; the sigmoid is what the
     authors' code computes. This is the cell alone: the convolution in front of it, the group
