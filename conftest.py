@@ -22,9 +22,9 @@ from kcells.testing.parametrize import Check
 
 _OF_EQUATIONS = {
     *("state_size", "output_size", "initial_state", "loop", "mask", "project_inputs"),
-    *("linear_recurrence", "equivalent", "gradients", "finite_differences", "compiled"),
+    *("linear_recurrence", "equivalent", "gradients", "finite_differences", "mixed_precision"),
 }
-"""The laws that look at what a cell computes, and so at each of its cases."""
+"""The laws that look at what a cell computes."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,10 +42,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _says_something_new(item: pytest.Item) -> bool:
     """Whether a law for a cell of a plugin is worth its time on this backend.
 
-    There are many cells, and where each call is compiled a law takes seconds. How a loop is
-    run is tested in tests/engine; that a file loads does not depend on the backend. So PyTorch
-    looks at every way of running each cell and TensorFlow at its files, and cases that differ in
-    their equations are held against the laws about those.
+    There are many cells, and where each call is compiled a law takes seconds. So PyTorch looks
+    at all laws but one, TensorFlow at the files, and both compiling backends at what a cell
+    computes.
     """
     check = getattr(item, "callspec", None) and item.callspec.params.get("check")
     if not isinstance(check, Check) or "plugins" not in item.path.parts:
@@ -53,8 +52,7 @@ def _says_something_new(item: pytest.Item) -> bool:
     backend, law = keras.backend.backend(), check.law.name
     if law in ("saving", "paths"):
         return backend == {"saving": "tensorflow", "paths": "torch"}[law]
-    is_first = check.subject.case is check.subject.target.cases[0]
-    return is_first or backend == "torch" or law in _OF_EQUATIONS
+    return backend == "torch" or law in _OF_EQUATIONS
 
 
 @pytest.fixture
