@@ -61,7 +61,11 @@ class Positive:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("name", "options", "of_reference", "count"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "of_reference", "count"),
+    CASES,
+    ids=[f"{case[0]}-{case[1]}" for case in CASES],  # The rest holds functions, at addresses.
+)
 def test_outputs_states_and_gradients(name, options, of_reference, count, rng, compare):
     layer = make_layer(rng, name, dtype="float64", **options)
     assert len(layer.weights) == count
