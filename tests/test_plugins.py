@@ -35,8 +35,3 @@ def test_cells_do_not_bring_the_kit_along(tmp_path):
         print([name for name in sys.modules if name.startswith("kcells.testing")])
     """
     assert run_python(code, cwd=tmp_path).strip().splitlines()[-1] == "[]"
-
-
-def test_the_readme_names_every_cell():
-    readme = (pathlib.Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert [info.id for info in CELLS if f"`{info.id}`" not in readme] == []

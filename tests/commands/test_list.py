@@ -7,8 +7,6 @@ from click.testing import CliRunner
 
 import kcells
 from kcells import registry
-from kcells.cells.equivalence import equivalence_of
-from kcells.cells.protocol import BoundCell
 from kcells.commands.group import main
 from kcells.testing.case import cases_for
 
@@ -135,6 +133,5 @@ def test_what_is_declared_is_what_the_cell_can_do(info):
     can = {"loop"}
     for case in cases_for(registry.load(info.qualified_id), None, None):
         cell = kcells.cell(info.qualified_id, **case.arguments)
-        can |= {"fused"} if equivalence_of(cell).builtin in ("lstm", "gru") else set()
-        can |= {"parallel"} if BoundCell(cell, cell).is_linear else set()
+        can.add(kcells.RNN(cell, dispatch="auto").plan.path)
     assert set(info.paths) == can
