@@ -14,7 +14,7 @@ from kcells.cells.base import Cell
 from kcells.cells.dropout import VariationalDropout
 from kcells.cells.equivalence import Equivalence
 from kcells.cells.linear import LinearRecurrence
-from kcells.cells.standard import StandardCell
+from kcells.cells.standard import InputCell, StandardCell
 from kcells.convert import to_builtin
 from kcells.explain import Explanation, Explanations, explain
 from kcells.layers.bidirectional import Bidirectional
@@ -32,6 +32,7 @@ __all__ = [
     "Equivalence",
     "Explanation",
     "Explanations",
+    "InputCell",
     "LinearRecurrence",
     "Reason",
     "StackedCells",

@@ -22,6 +22,7 @@ PUBLIC = {
     "Equivalence",
     "Explanation",
     "Explanations",
+    "InputCell",
     "LinearRecurrence",
     "RNN",
     "Reason",

@@ -24,7 +24,7 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     ...     def __init__(self, units, slope=1.0, **kwargs):
     ...         super().__init__(units, **kwargs)
     >>> list(constructor_parameters(Cell))[:3]
-    ['units', 'slope', 'use_bias']
+    ['units', 'slope', 'recurrent_initializer']
     """
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:

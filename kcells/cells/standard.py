@@ -1,4 +1,4 @@
-"""`StandardCell`: the arguments of Keras' own cells, for a cell that brings its equations.
+"""`InputCell` and `StandardCell`: Keras' usual arguments, for a cell that brings its equations.
 
 Most cells of the literature take a vector, keep vectors, and consist of a product with the
 inputs, a product with the state and a bias. Their authors should not have to write once more
@@ -17,7 +17,7 @@ from kcells.cells.signature import constructor_parameters
 from kcells.errors import CellError, ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
-__all__ = ["StandardCell"]
+__all__ = ["InputCell", "StandardCell"]
 
 _SETTINGS = {
     "initializer": initializers,
@@ -30,12 +30,12 @@ _SERIALIZERS: dict[str, Any] = {
 }
 
 
-class StandardCell(Cell):
-    """Base class for cells on vectors, with the usual arguments of a recurrent cell.
+class InputCell(Cell):
+    """Base class for cells whose matrices act on the inputs alone, with their usual arguments.
 
-    A subclass overrides `add_weights`, which makes its weights with `add`, and `step` or
-    another hook of `kcells.Cell`. `project_inputs` is there: `W x + b`, with dropout. Its
-    `state_size` and `output_size` are `units`, unless it sets others.
+    A subclass overrides `add_weights`, which makes its weights with `add`, and a hook of
+    `kcells.Cell`. `project_inputs` is there: `W x + b`, with dropout. Its `state_size` and
+    `output_size` are `units`, unless it sets others.
 
     A constructor of its own takes what this one does not, such as activations, keeps each
     argument in an attribute of that name, and hands `**kwargs` on. `get_config` then
@@ -45,42 +45,32 @@ class StandardCell(Cell):
         units: the size of the state, a positive int.
         use_bias: whether there are biases. Default: True.
         kernel_initializer: for weights that act on inputs. Default: `"glorot_uniform"`.
-        recurrent_initializer: for weights that act on states. Default: `"orthogonal"`.
         bias_initializer: for biases. Default: `"zeros"`.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer: for the weights that
-            the initializers of these names are for. Default: None.
-        kernel_constraint, recurrent_constraint, bias_constraint: the same. Default: None.
+        kernel_regularizer, bias_regularizer: for the weights that the initializers of these
+            names are for. Default: None.
+        kernel_constraint, bias_constraint: the same. Default: None.
         dropout: the share of the inputs that is dropped, the same at every step.
             Default: 0.
-        recurrent_dropout: the share of the state that is dropped where it meets a matrix,
-            the same at every step. Default: 0.
-        seed: an int for the dropout masks, or None. Default: None.
+        seed: an int for what is random, or None. Default: None.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Shapes: inputs `(batch, features)`; states as `state_size` says.
 
     Raises:
-        ConfigurationError: if `units` or a dropout rate is out of range.
+        ConfigurationError: if `units` or the dropout rate is out of range.
         StructureError: if the inputs of a step are not one tensor `(batch, features)`.
 
     Examples:
 
     >>> import kcells, numpy as np
-    >>> from keras import ops
-    >>> class ElmanCell(kcells.StandardCell):
+    >>> class SumCell(kcells.InputCell):
     ...     def add_weights(self, features):
     ...         self.kernel = self.add("kernel", (features, self.units))
-    ...         self.recurrent_kernel = self.add("recurrent_kernel", (self.units, self.units))
-    ...         self.bias = self.add("bias", (self.units,))
-    ...     def step(self, projected, states, training=False):
-    ...         h = self.dropped(states[0], training)
-    ...         h = ops.tanh(projected + ops.matmul(h, self.recurrent_kernel))
-    ...         return h, [h]
-    >>> layer = kcells.RNN(ElmanCell(4, kernel_regularizer="l2", dropout=0.1))
-    >>> layer(np.ones((2, 5, 3), "float32")).shape == (2, 4)
-    True
-    >>> len(layer.losses), layer.cell.get_config()["dropout"]
-    (1, 0.1)
+    ...     def linear_recurrence(self, projected):
+    ...         return kcells.LinearRecurrence([1.0], [projected], lambda h, projected: h[0])
+    >>> layer = kcells.RNN(SumCell(4, kernel_initializer="ones"))
+    >>> float(layer(np.ones((2, 5, 3), "float32"))[0, 0])
+    15.0
     """
 
     def __init__(
@@ -88,16 +78,12 @@ class StandardCell(Cell):
         units: int,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
         bias_constraint: Any = None,
         dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -105,23 +91,15 @@ class StandardCell(Cell):
         self.units = self.positive("units", units)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
         self.seed = seed
         self.state_size = self.output_size = units
-        policy = self.dtype_policy
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=policy)
-        # One seed for both would draw the same masks wherever features == units.
-        other_seed = None if seed is None else seed + 1
-        self.state_dropout = VariationalDropout(recurrent_dropout, seed=other_seed, dtype=policy)
+        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def positive(self, name: str, value: Any) -> int:
         """`value`, which has to be a positive int: the argument `name`."""
@@ -143,13 +121,6 @@ class StandardCell(Cell):
         self.bias: Any = None
         self.add_weights(input_shape[-1])
         self.input_dropout.build((None, input_shape[-1]))
-        self.state_dropout.build((None, self.dropped_size))
-        self.built = True
-
-    @property
-    def dropped_size(self) -> int:
-        """The size of the state that `dropped` gets; `units`, unless a subclass says other."""
-        return self.units
 
     def add_weights(self, features: int) -> None:
         """Makes the weights: `kernel`, `recurrent_kernel` and `bias`, or what a cell has."""
@@ -189,10 +160,6 @@ class StandardCell(Cell):
         products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
         return products if self.bias is None else products + self.bias
 
-    def dropped(self, state: Tensor, training: bool = False) -> Tensor:
-        """A state with the entries dropped that `recurrent_dropout` drops in this sequence."""
-        return self.state_dropout.drop(state, training)
-
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, those of the subclass too."""
         config: dict[str, Any] = super().get_config()
@@ -201,3 +168,77 @@ class StandardCell(Cell):
             serialize = next((f for end, f in _SERIALIZERS.items() if name.endswith(end)), None)
             config[name] = value if serialize is None else serialize(value)
         return config
+
+
+class StandardCell(InputCell):
+    """Base class for cells on vectors, with the usual arguments of a recurrent cell.
+
+    What `kcells.InputCell` is and takes, and what belongs to a product with the state.
+
+    Args:
+        units: the size of the state, a positive int.
+        recurrent_initializer: for weights that act on states. Default: `"orthogonal"`.
+        recurrent_regularizer, recurrent_constraint: for the same. Default: None.
+        recurrent_dropout: the share of the state that is dropped where it meets a matrix,
+            the same at every step. Default: 0.
+        **kwargs: the other arguments of `kcells.InputCell`.
+
+    Shapes: inputs `(batch, features)`; states as `state_size` says.
+
+    Raises:
+        ConfigurationError: if `units` or a dropout rate is out of range.
+        StructureError: if the inputs of a step are not one tensor `(batch, features)`.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> from keras import ops
+    >>> class ElmanCell(kcells.StandardCell):
+    ...     def add_weights(self, features):
+    ...         self.kernel = self.add("kernel", (features, self.units))
+    ...         self.recurrent_kernel = self.add("recurrent_kernel", (self.units, self.units))
+    ...         self.bias = self.add("bias", (self.units,))
+    ...     def step(self, projected, states, training=False):
+    ...         h = self.dropped(states[0], training)
+    ...         h = ops.tanh(projected + ops.matmul(h, self.recurrent_kernel))
+    ...         return h, [h]
+    >>> layer = kcells.RNN(ElmanCell(4, kernel_regularizer="l2", dropout=0.1))
+    >>> layer(np.ones((2, 5, 3), "float32")).shape == (2, 4)
+    True
+    >>> len(layer.losses), layer.cell.get_config()["dropout"]
+    (1, 0.1)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        recurrent_initializer: Any = "orthogonal",
+        recurrent_regularizer: Any = None,
+        recurrent_constraint: Any = None,
+        recurrent_dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, **kwargs)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.recurrent_dropout = recurrent_dropout
+        # One seed for both would draw the same masks wherever features == units.
+        seed = None if self.seed is None else self.seed + 1
+        self.state_dropout = VariationalDropout(
+            recurrent_dropout, seed=seed, dtype=self.dtype_policy
+        )
+
+    def build(self, input_shape: Structure) -> None:
+        """Creates the weights for inputs of `(batch, features)`."""
+        super().build(input_shape)
+        self.state_dropout.build((None, self.dropped_size))
+
+    @property
+    def dropped_size(self) -> int:
+        """The size of the state that `dropped` gets; `units`, unless a subclass says other."""
+        return self.units
+
+    def dropped(self, state: Tensor, training: bool = False) -> Tensor:
+        """A state with the entries dropped that `recurrent_dropout` drops in this sequence."""
+        return self.state_dropout.drop(state, training)

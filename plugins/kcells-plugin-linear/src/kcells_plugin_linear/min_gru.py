@@ -8,27 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
-from kcells import Cell, LinearRecurrence, VariationalDropout
-from kcells.errors import ConfigurationError, StructureError
-from kcells.types import Structure, Tensor
+from kcells import InputCell, LinearRecurrence
+from kcells.types import Tensor
 
 if TYPE_CHECKING:
     from kcells.testing import Case
 
 __all__ = ["MinGRUCell", "positive"]
 
-_PLAIN_ARGUMENTS = ("units", "use_bias", "dropout", "seed")
-_SERIALIZED_ARGUMENTS = (
-    (initializers, "initializer"),
-    (regularizers, "regularizer"),
-    (constraints, "constraint"),
-)
-
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-linear")
-class MinGRUCell(Cell):
+class MinGRUCell(InputCell):
     """A GRU without a reset gate, whose gate and candidate do not see the state.
 
         z_t = sigmoid(W_z x_t + b_z)
@@ -57,15 +49,7 @@ class MinGRUCell(Cell):
         units: the size of the state, a positive int.
         activation: for the candidate: `"positive"`, or an activation of Keras. Default:
             `"linear"`, which is the paper's.
-        use_bias: whether there are biases. Default: True.
-        kernel_initializer: for `kernel`. Default: `"glorot_uniform"`.
-        bias_initializer: for `bias`. Default: `"zeros"`.
-        kernel_regularizer, bias_regularizer: for `kernel` and `bias`. Default: None.
-        kernel_constraint, bias_constraint: the same. Default: None.
-        dropout: the share of the inputs that is dropped, the same at every step.
-            Default: 0.
-        seed: an int for the dropout mask, or None. Default: None.
-        **kwargs: `name`, `dtype`, `trainable`.
+        **kwargs: the other arguments of `kcells.InputCell`.
 
     Call arguments:
         inputs: the inputs of one step.
@@ -90,65 +74,19 @@ class MinGRUCell(Cell):
     {'kernel': (3, 8), 'bias': (8,)}
     """
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "linear",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
-            raise ConfigurationError(
-                f"MinGRUCell: units must be a positive int; received {units!r}."
-            )
-        self.units = units
+    def __init__(self, units: int, activation: Any = "linear", **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
         is_positive = isinstance(activation, str) and activation == "positive"
         self.activation = positive if is_positive else activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = dropout
-        self.seed = seed
-        self.state_size = units
-        self.output_size = units
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
 
-    def build(self, input_shape: Structure) -> None:
-        """Creates the weights for inputs of `(batch, features)`."""
-        if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
-            raise StructureError(
-                "MinGRUCell: the inputs of a step must be one tensor of"
-                f" (batch, features); received the shape {input_shape!r}."
-            )
-        features, width = input_shape[-1], 2 * self.units
-        self.kernel = self._add("kernel", (features, width))
-        self.bias = self._add("bias", (width,)) if self.use_bias else None
-        self.input_dropout.build((None, features))
-
-    def _add(self, name: str, shape: tuple[int, ...]) -> Any:
-        """A weight with the initializer, regularizer and constraint of its name."""
-        settings = {what: getattr(self, f"{name}_{what}") for _, what in _SERIALIZED_ARGUMENTS}
-        return self.add_weight(shape=shape, name=name, **settings)
+    def add_weights(self, features: int) -> None:
+        """Makes both weights."""
+        self.kernel = self.add("kernel", (features, 2 * self.units))
+        self.bias = self.add("bias", (2 * self.units,))
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """What the state is multiplied by, `1 - z`, and what is added, `z * g`."""
-        products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
-        if self.bias is not None:
-            products = products + self.bias
-        gate, candidate = ops.split(products, 2, axis=-1)
+        gate, candidate = ops.split(super().project_inputs(inputs, training), 2, axis=-1)
         # sigmoid(-a) is 1 - sigmoid(a), and keeps its digits where that is near zero.
         return [ops.sigmoid(-gate), ops.sigmoid(gate) * self.activation(candidate)]
 
@@ -169,13 +107,10 @@ class MinGRUCell(Cell):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        is_positive = self.activation is positive
-        config["activation"] = "positive" if is_positive else activations.serialize(self.activation)
-        for name in ("kernel", "bias"):
-            for module, what in _SERIALIZED_ARGUMENTS:
-                config[f"{name}_{what}"] = module.serialize(getattr(self, f"{name}_{what}"))
-        return {**super().get_config(), **config}
+        config = super().get_config()
+        if self.activation is positive:
+            config["activation"] = "positive"
+        return config
 
 
 def positive(a: Tensor) -> Tensor:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import activations, ops
 
-from kcells import LinearRecurrence
+from kcells import InputCell, LinearRecurrence
 from kcells.types import Tensor
-from kcells_plugin_linear.input_cell import InputCell
 from kcells_plugin_linear.min_gru import positive
 
 if TYPE_CHECKING:
@@ -84,14 +83,14 @@ class MinLSTMCell(InputCell):
         self.activation = positive if is_positive else activations.get(activation)
         self.normalize_gates = normalize_gates
 
-    @property
-    def blocks(self) -> int:
-        """Forget gate, input gate, candidate."""
-        return 3
+    def add_weights(self, features: int) -> None:
+        """Makes both weights."""
+        self.kernel = self.add("kernel", (features, 3 * self.units))
+        self.bias = self.add("bias", (3 * self.units,))
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """What the state is multiplied by, and what is added."""
-        f, i, g = self.products(self.input_dropout.drop(inputs, training))
+        f, i, g = ops.split(super().project_inputs(inputs, training), 3, axis=-1)
         if not self.normalize_gates:
             return [ops.sigmoid(f), ops.sigmoid(i) * self.activation(g)]
         # log(f_t / i_t): where both gates are nearly shut, their quotient is still exact.

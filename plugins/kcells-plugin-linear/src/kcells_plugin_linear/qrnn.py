@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 from keras import activations, ops
 
-from kcells import LinearRecurrence
+from kcells import InputCell, LinearRecurrence
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-from kcells_plugin_linear.input_cell import InputCell
 
 if TYPE_CHECKING:
     from kcells.testing import Case
@@ -95,14 +94,15 @@ class QRNNCell(InputCell):
         self.activation = activations.get(activation)
         self.pooling = pooling
 
-    @property
-    def blocks(self) -> int:
-        """The candidate, and a gate for each letter of `pooling`."""
-        return _BLOCKS[self.pooling]
+    def add_weights(self, features: int) -> None:
+        """Makes both weights: a block for the candidate, and one for each letter of `pooling`."""
+        self.kernel = self.add("kernel", (features, _BLOCKS[self.pooling] * self.units))
+        self.bias = self.add("bias", (_BLOCKS[self.pooling] * self.units,))
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """What the state is multiplied by, what is added, and the output gate if there is one."""
-        z, f, *others = self.products(self.input_dropout.drop(inputs, training))
+        products = super().project_inputs(inputs, training)
+        z, f, *others = ops.split(products, _BLOCKS[self.pooling], axis=-1)
         opened = [ops.sigmoid(gate) for gate in others]
         # sigmoid(-a) is 1 - sigmoid(a), and keeps its digits where that is near zero.
         i = opened.pop() if self.pooling == "ifo" else ops.sigmoid(-f)

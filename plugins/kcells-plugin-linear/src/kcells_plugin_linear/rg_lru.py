@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import initializers, ops
 
-from kcells import LinearRecurrence
+from kcells import InputCell, LinearRecurrence
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Tensor
-from kcells_plugin_linear.input_cell import InputCell
 
 if TYPE_CHECKING:
     from kcells.testing import Case
@@ -99,11 +98,6 @@ class RGLRUCell(InputCell):
             )
         self.r_min, self.r_max, self.power = r_min, r_max, power
 
-    @property
-    def blocks(self) -> int:
-        """The gates of the recurrence and of the input."""
-        return 2
-
     def add_weights(self, features: int) -> None:
         """The matrices and biases of both gates, and the decay."""
         if features != self.units:
@@ -112,7 +106,8 @@ class RGLRUCell(InputCell):
                 f" {features} features and units={self.units}.\n"
                 f"  Pass units={features}, or put a keras.layers.Dense({self.units}) in front."
             )
-        super().add_weights(features)
+        self.kernel = self.add("kernel", (features, 2 * self.units))
+        self.bias = self.add("bias", (2 * self.units,))
         self.decay = self.add_weight(
             shape=(self.units,), name="decay", initializer=self._first_decay
         )
@@ -120,7 +115,9 @@ class RGLRUCell(InputCell):
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """`a`, and what is added to the state."""
         inputs = ops.cast(self.input_dropout.drop(inputs, training), self.compute_dtype)
-        r, i = (self._precise(ops.sigmoid(gate)) for gate in self.products(inputs))
+        products = ops.matmul(inputs, self.kernel)
+        products = products if self.bias is None else products + self.bias
+        r, i = ops.split(self._precise(ops.sigmoid(products)), 2, axis=-1)
         # log(sigmoid(x)) is -softplus(-x). All of this in logarithms: a is close to 1.
         log_a = -self.power * r * ops.softplus(-self._precise(self.decay))
         root = ops.sqrt(ops.maximum(-ops.expm1(2.0 * log_a), _SMALLEST_SQUARE))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import activations, ops
 
-from kcells import LinearRecurrence
+from kcells import InputCell, LinearRecurrence
 from kcells.types import Tensor
-from kcells_plugin_linear.input_cell import InputCell
 
 if TYPE_CHECKING:
     from kcells.testing import Case
@@ -83,26 +82,20 @@ class SRUCell(InputCell):
         super().__init__(units, kernel_initializer=kernel_initializer, **kwargs)
         self.activation = activations.get(activation)
         self.highway_scale = highway_scale
-        self._projects_highway = False
 
     def add_weights(self, features: int) -> None:
-        """The kernel, with a block for the highway if it needs one, and the bias."""
-        self._projects_highway = features != self.units
-        super().add_weights(features)
-
-    @property
-    def blocks(self) -> int:
-        """Both gates, the candidate, and what replaces an input of another size."""
-        return 4 if self._projects_highway else 3
-
-    @property
-    def bias_blocks(self) -> int:
-        """Both gates."""
-        return 2
+        """The kernel, with a block for the highway if it needs one, and the bias of both gates."""
+        self._blocks = 3 if features == self.units else 4
+        self.kernel = self.add("kernel", (features, self._blocks * self.units))
+        self.bias = self.add("bias", (2 * self.units,))
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """What the state is multiplied by, what is added, `r`, and what passes by."""
-        f, r, candidate, *others = self.products(self.input_dropout.drop(inputs, training))
+        products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
+        f, r, candidate, *others = ops.split(products, self._blocks, axis=-1)
+        if self.bias is not None:
+            of_f, of_r = ops.split(self.bias, 2)
+            f, r = f + of_f, r + of_r
         passing = others[0] if others else ops.cast(inputs, self.compute_dtype)
         # sigmoid(-a) is 1 - sigmoid(a), and keeps its digits where that is near zero.
         passing = ops.sigmoid(-r) * (self.highway_scale * passing)
