@@ -46,6 +46,15 @@ OF_ONE = {
         "forget_bias": 0.5,
     },
     "indrnn": {"activation": "softsign"},
+    "lstm_block": {
+        "peepholes": True,
+        "cell_clip": 3.0,
+        "activation": "softsign",
+        "forget_bias": 0.5,
+    },
+    "gru_block": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
+    "indy_lstm": {"activation": "softsign", "forget_bias": 0.5},
+    "indy_gru": {"activation": "softsign"},
     "nas": {"projection": 2, "use_bias": True},
     "phased_lstm": {
         "peepholes": False,

@@ -4,10 +4,14 @@ from kcells_plugin_classic.basic_lstm import BasicLSTMCell
 from kcells_plugin_classic.basic_rnn import BasicRNNCell
 from kcells_plugin_classic.cifg_lstm import CIFGLSTMCell
 from kcells_plugin_classic.glstm import GroupLSTMCell
+from kcells_plugin_classic.gru_block import GRUBlockCell
 from kcells_plugin_classic.gru_v1 import GRUV1Cell
 from kcells_plugin_classic.gru_v3 import GRUV3Cell
 from kcells_plugin_classic.indrnn import IndRNNCell
+from kcells_plugin_classic.indy_gru import IndyGRUCell
+from kcells_plugin_classic.indy_lstm import IndyLSTMCell
 from kcells_plugin_classic.intersection_rnn import IntersectionRNNCell
+from kcells_plugin_classic.lstm_block import LSTMBlockCell
 from kcells_plugin_classic.lstmp import LSTMPCell
 from kcells_plugin_classic.nas import NASCell
 from kcells_plugin_classic.phased_lstm import PhasedLSTMCell
@@ -17,11 +21,15 @@ __all__ = [
     "BasicLSTMCell",
     "BasicRNNCell",
     "CIFGLSTMCell",
+    "GRUBlockCell",
     "GRUV1Cell",
     "GRUV3Cell",
     "GroupLSTMCell",
     "IndRNNCell",
+    "IndyGRUCell",
+    "IndyLSTMCell",
     "IntersectionRNNCell",
+    "LSTMBlockCell",
     "LSTMPCell",
     "NASCell",
     "PhasedLSTMCell",
