@@ -34,10 +34,11 @@ class GroupLSTMCell(StandardCell):
     Paper: Kuchaiev and Ginsburg 2017, "Factorization tricks for LSTM networks",
     arXiv:1703.10722, the group LSTM.
 
-    Differences: the paper leaves out biases, and always projects. `GLSTMCell` of
-    `tf.contrib.rnn`, in its last versions, gives all groups one matrix; here, as in the
-    paper, each has its own. Without projection the cell is an LSTM whose matrices are zero
-    outside of blocks.
+    Differences: the paper always projects. Each group has a matrix of its own, as in the paper;
+    so it is in `GLSTMCell` of `tf.contrib.rnn`, but for some versions around TensorFlow 1.5, in
+    which by mistake all groups share one (tensorflow issue 16703). That cell and the authors'
+    code have `forget_bias=1`; here it is 0. Without projection the cell is an LSTM whose
+    matrices are zero outside of blocks.
 
     Args:
         units: the size of `c`, a positive int.

@@ -49,9 +49,12 @@ class PhasedLSTMCell(StandardCell):
 
     Differences: the peephole of the output gate sees `d_t`, as in the authors' code and in
     `PhasedLSTMCell` of `tf.contrib.rnn`; the paper writes `c_t` for it. The authors' code
-    leaves out the leak outside of training; here it is always the same. The periods start
-    as the notes on that code advise, and the biases as in any cell; `PhasedLSTMCell` of
-    `tf.contrib.rnn` starts with `open_ratio=0.1` and periods up to 1000.
+    leaves out the leak outside of training; here it is always the same. That code adds the
+    shift to the time; here and in `tf.contrib.rnn` it is subtracted. The authors take absolute
+    values of period and open ratio, and warn that neither may become negative; here and in
+    `tf.contrib.rnn` nothing prevents it. The periods start as the notes on the authors' code
+    advise, and the biases as in any cell; `PhasedLSTMCell` of `tf.contrib.rnn` starts with
+    `open_ratio=0.1` and periods up to 1000, and its peepholes are full matrices.
 
     A float32 counts up to 16 million: let the time start near zero. In half precision give
     the cell `dtype="float32"`, or the time stamps are rounded before they get here.

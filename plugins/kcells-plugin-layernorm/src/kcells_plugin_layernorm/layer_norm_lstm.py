@@ -50,9 +50,12 @@ class LayerNormLSTMCell(StandardCell):
     the supplementary material.
 
     Differences: the paper has a shift for each of the first two norms and a bias. They only
-    ever act as a sum, which is `b`. `"gates"` is TensorFlow's `LayerNormBasicLSTMCell`, with
-    `unit_forget_bias=True` and without the dropout of `g` that it has. TensorFlow Addons'
-    `LayerNormLSTMCell` is between both: the gates of `"paper"`, the `c` of `"gates"`.
+    ever act as a sum, which is `b`. The authors' code (ryankiros/layer-norm) adds that bias
+    twice: to `W x_t` before its norm, and once more after it. `"gates"` is TensorFlow's
+    `LayerNormBasicLSTMCell`, with `unit_forget_bias=True` and without the dropout of `g` that it
+    has; there the 1 on the forget gate is a constant, not trained, and epsilon is 1e-12.
+    TensorFlow Addons' `LayerNormLSTMCell` is between both: the gates of `"paper"`, the `c` of
+    `"gates"`.
 
     Args:
         units: the size of both states, a positive int.

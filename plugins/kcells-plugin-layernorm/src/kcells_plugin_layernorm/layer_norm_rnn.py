@@ -30,7 +30,7 @@ class LayerNormRNNCell(StandardCell):
     Paper: Ba, Kiros and Hinton 2016, "Layer Normalization", arXiv:1607.06450, equation 4.
 
     Differences: `epsilon`, which the equation leaves out, is 1e-5, as in the authors' code.
-    TensorFlow Addons computes the same, with an epsilon of its own.
+    `LayerNormSimpleRNNCell` of TensorFlow Addons computes the same.
 
     Args:
         units: the size of the state, a positive int.

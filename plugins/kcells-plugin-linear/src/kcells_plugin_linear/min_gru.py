@@ -37,13 +37,14 @@ class MinGRUCell(InputCell):
 
     which is positive, so that a state that starts at zero or above never falls below zero.
 
-    Paper: Feng, Tung, Ahmed, Bengio and Hajimirsadegh 2024, "Were RNNs All We Needed?",
+    Paper: Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs All We Needed?",
     arXiv:2410.01201: section 3.1 and, for `"positive"`, the appendix on log-space.
 
     Differences: none in the equations. The kernel starts as in `keras.layers.GRUCell` and
     the biases at zero, where the authors' code has the defaults of PyTorch. Products and
     sums are those of the equations above with `"positive"` too; nothing is computed from
-    logarithms, and the initial state is zero, as for any cell.
+    logarithms. The initial state is zero, as for any cell; the authors' code can also train a
+    vector, and starts at what `"positive"` makes of it.
 
     Args:
         units: the size of the state, a positive int.

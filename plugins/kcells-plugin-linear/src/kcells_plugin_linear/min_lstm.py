@@ -38,8 +38,10 @@ class MinLSTMCell(InputCell):
     gates are called length independence scaling.
 
     Differences: none in the equations. The kernel starts as in `keras.layers.LSTMCell` and
-    the biases at zero, where the authors' code has the defaults of PyTorch. The initial state
-    is zero, as for any cell. The quotients are computed as the sigmoid of a difference.
+    the biases at zero, where the authors' code has the defaults of PyTorch, and can add a number
+    to the forget gate's. The initial state is zero, as for any cell; the authors' code can also
+    train a vector, and starts at what `"positive"` makes of it. The quotients are computed as the
+    sigmoid of a difference.
 
     Args:
         units: the size of the state, a positive int.

@@ -36,7 +36,8 @@ class SRUCell(InputCell):
     the gates. With that the cell is not linear in its state any more, so it is not here. They
     also have no activation, `activation="linear"`, and a scale of `sqrt(1 + 2 exp(b))` for
     biases `b_r` that start at `b`: `highway_scale=3**0.5` for 0. The authors' code has `W_h`
-    too. The kernel starts as the later versions say; biases start at zero.
+    too. The kernel starts as the later versions say, and biases at zero. In the authors' later
+    code the blocks of both gates start times `sqrt(0.5)`, and `W_h` times the highway scale.
 
     Args:
         units: the size of the state, a positive int.

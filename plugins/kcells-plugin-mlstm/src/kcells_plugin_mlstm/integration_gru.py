@@ -30,11 +30,14 @@ class IntegrationGRUCell(IntegrationCell):
     `keras.layers.GRUCell` with `reset_after=False`.
 
     Paper: Wu, Zhang, Zhang, Bengio and Salakhutdinov 2016, "On Multiplicative Integration
-    with Recurrent Neural Networks", arXiv:1606.06630, section 2 and appendix.
+    with Recurrent Neural Networks", arXiv:1606.06630, section 2.
 
     Differences: papers differ in which of `z` and `1 - z` goes with `h`; here they have the
-    places of Cho et al. 2014, arXiv:1406.1078, and of Keras. `alpha`, `beta_1` and `beta_2`
-    start at 1 here; the paper chooses by the task where they start.
+    places of Cho et al. 2014, arXiv:1406.1078, and of Keras. Where the reset gate acts is open:
+    two implementations have `U_g (r_t * h_{t-1})`, as here; a third has `r_t * (U_g h_{t-1})`,
+    and says that it is the paper's. The paper's appendix, which would tell, was not at hand.
+    `alpha`, `beta_1` and `beta_2` start at 1 here; the paper chooses by the task where they
+    start.
 
     Args:
         units: the size of the state, a positive int.

@@ -57,11 +57,11 @@ class MultiplicativeLSTMCell(Cell):
     arXiv:1602.07868, on the matrices on which Radford, Jozefowicz and Sutskever 2017,
     arXiv:1704.01444, use it: all of them, and not the bias.
 
-    Implementations differ. The authors' later code (Chainer), OpenAI's "sentiment neuron"
-    code and torchrecurrent have the gate outside; the authors' first code (MATLAB) has it
-    inside, leaves the candidate unsquashed, and adds `b_u` inside of the last `tanh`
-    rather than here. torchrecurrent gives both factors of `m` a bias of their own.
-    OpenAI's gates come in the order i, f, o, u.
+    Versions differ. The authors' later code (Chainer), OpenAI's "sentiment neuron" code and
+    torchrecurrent have the gate outside. Equation 16 of the paper's workshop version (ICLR 2017)
+    has it inside. So has the authors' first code (MATLAB), which leaves the candidate unsquashed,
+    and adds `b_u` inside of the last `tanh` rather than here. torchrecurrent gives both factors
+    of `m` a bias of their own. OpenAI's gates come in the order i, f, o, u.
 
     Args:
         units: the size of both states, a positive int.

@@ -29,8 +29,9 @@ class MultiplicativeRNNCell(StandardCell):
     Networks", ICML 2011. The letters are those of Krause, Lu, Murray and Renals 2016,
     arXiv:1609.07959.
 
-    Differences: the read-out of the paper is left to a layer after this one. `m` has no bias.
-    Matrices start as in Keras' cells; the paper's are made for its second-order optimizer.
+    Differences: the read-out of the paper is left to a layer after this one. The paper's
+    recurrence, equations 7 and 8, has no bias at all: take `use_bias=False`. Matrices start as in
+    Keras' cells; the paper's are made for its second-order optimizer.
 
     Args:
         units: the size of the state, a positive int.

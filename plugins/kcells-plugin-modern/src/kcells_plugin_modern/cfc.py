@@ -36,11 +36,12 @@ class CfCCell(StandardCell):
     "Closed-form continuous-time neural networks", Nature Machine Intelligence 4,
     arXiv:2106.13898. The paper's `f * t` is written as in the authors' code.
 
-    Differences: the modes "pure" and "no_gate" of that code, wirings and dropout between the
-    layers are left out, and there always is a backbone. This is the authors' cell for PyTorch;
-    theirs for Keras, in ncps 1.0.1, has no tanh around `g` and `k`, which is
-    `activation="linear"`, and the other sign at `W_a`. Weights start as in Keras' own cells, where
-    the four matrices after the backbone are one.
+    Differences: the modes "pure" and "no_gate" of that code, wirings, mixed memory, which is an
+    LSTM in front, and dropout between the layers are left out, and there always is a backbone.
+    This is the authors' cell for PyTorch; theirs for Keras, in ncps 1.0.1, has no tanh around `g`
+    and `k`, which is `activation="linear"`, and the other sign at `W_a`, and drops 0.1 in the
+    backbone unless told otherwise, where that for PyTorch drops nothing. Weights start as in
+    Keras' own cells, where the four matrices after the backbone are one.
 
     Args:
         units: the size of the state, a positive int.

@@ -34,8 +34,8 @@ class FastGRNNCell(StandardCell):
     Differences: of what makes the paper's models small, low rank is here; sparse and quantized
     weights are not. The sigmoid is how the authors' code keeps `zeta` and `nu` between 0 and 1,
     and 1 and -4 are where it starts them; torchrecurrent has 3 and -3, and its gate is a tanh
-    unless told otherwise. The matrices start as in Keras' own cells, and the biases at 1, as in
-    the authors' code.
+    unless told otherwise. The matrices start as in Keras' own cells, where the authors' code draws
+    them from a normal distribution with a deviation of 0.1; the biases start at 1, as there.
 
     Args:
         units: the size of the state, a positive int.

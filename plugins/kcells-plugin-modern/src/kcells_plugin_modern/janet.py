@@ -37,8 +37,10 @@ class JANETCell(StandardCell):
     neural networks warp time?", arXiv:1804.11188.
 
     Differences: the paper always starts with chrono initialization, at the length of its
-    sequences; here that length has to be given. torchrecurrent trains `beta`, which in the paper
-    is a constant, and holds `h` twice.
+    sequences; here that length has to be given. `max_time - 1` is Tallec and Ollivier's; the
+    authors' code draws `u` up to the longest length itself. Without chrono initialization that
+    code starts the forget gate's bias at 1; here it starts at 0. torchrecurrent trains `beta`,
+    which in the paper is a constant, and holds `h` twice.
 
     Args:
         units: the size of the state, a positive int.

@@ -30,9 +30,12 @@ class LiGRUCell(StandardCell):
     Differences: there is no batch normalization. The paper normalizes `W_z x_t` and `W_h x_t`
     over batch and time, and finds that this is what keeps a rectified state from blowing up;
     here a bias stands in the place of its shift. Where a long sequence does blow up, take a
-    bounded `activation` such as `"relu6"`. torchrecurrent leaves the normalization out too. The
-    weights start as in the paper: kernels as Glorot and Bengio, recurrent ones orthogonal, and
-    orthogonal here is the matrix of both blocks.
+    bounded `activation` such as `"relu6"`. torchrecurrent leaves the normalization out too.
+
+    The weights start as the paper says: kernels as Glorot and Bengio, recurrent ones orthogonal,
+    and orthogonal here is the matrix of both blocks. The authors' code differs: on Theano kernels
+    start with a much smaller spread, on PyTorch as in any `nn.Linear`. Both drop entries of the
+    candidate `g_t`, where `recurrent_dropout` drops those of `h_{t-1}`.
 
     Args:
         units: the size of the state, a positive int.

@@ -35,8 +35,8 @@ class LMUCell(StandardCell):
         B'_i = (2 i + 1) * (-1)^i
 
     for `u` that is constant over a step (zero-order hold). `m` are then the coefficients of the
-    last `theta` steps of `u` in the first `order` shifted Legendre polynomials `P_i`:
-    `u(t - s)` is about the sum of `P_i(2 s / theta - 1) m_i(t)`.
+    last `theta` steps of `u` in the first `order` Legendre polynomials `P_i`, shifted to the
+    window: `u(t - s)` is about the sum of `P_i(2 s / theta - 1) m_i(t)`.
 
     Paper: Voelker, Kajic and Eliasmith 2019, "Legendre Memory Units: Continuous-Time
     Representation in Recurrent Neural Networks", NeurIPS 2019.

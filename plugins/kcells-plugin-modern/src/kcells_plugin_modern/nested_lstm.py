@@ -36,10 +36,12 @@ class NestedLSTMCell(StandardCell):
 
     Paper: Moniz and Krueger 2017, "Nested LSTMs", arXiv:1801.10308, with one LSTM inside.
 
-    Differences: the paper writes a function for each activation; implementations on TensorFlow
-    and Keras agree that its outer candidate has none, which is the default here. A well-known one
-    for Keras adds `i_t` and `g_t` where the paper multiplies them. Deeper nesting is left out.
-    Weights start as in Keras' own cells, but all biases at zero.
+    Differences: the paper writes a function for each activation. Those who implemented it for
+    TensorFlow (hannw/nlstm) and for Keras (titu1994/Nested-LSTM) both note that in the paper the
+    activation of the outer candidate, and no other, is the identity, which is the default here.
+    Implementations on PyTorch take tanh. That for TensorFlow adds 1 to the forget gates before
+    their activation; that for Keras adds `i_t` and `g_t` where the paper multiplies them. Deeper
+    nesting is left out. Weights start as in Keras' own cells, but all biases at zero.
 
     Args:
         units: the size of each state, a positive int.

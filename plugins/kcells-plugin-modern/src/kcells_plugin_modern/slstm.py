@@ -44,8 +44,10 @@ class SLSTMCell(StandardCell):
 
     Differences: none in the equations. The paper has both forget gates; the sigmoid is what the
     authors' code computes. This is the cell alone: the convolution in front of it, the group
-    norm and the projections of the paper's block are not here. Weights start as in Keras' own
-    cells, where the authors' code begins `R` at zero and the biases of `f` along a power law.
+    norm and the projections of the paper's block are not here. With `heads` the authors' input
+    matrices are in blocks as `R` is; here `W` is full. Weights start as in Keras' own cells, but
+    all biases at zero; the authors' code begins `R` at zero and the biases of `f` along a power
+    law.
 
     Args:
         units: the size of each state, a positive int.

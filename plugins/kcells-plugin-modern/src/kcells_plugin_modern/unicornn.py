@@ -30,8 +30,9 @@ class UnICORNNCell(StandardCell):
     dependencies", arXiv:2103.05487, one layer of it.
 
     Differences: none in the equations. `w` starts uniformly between 0 and 1 and `c` between -0.1
-    and 0.1, as in the paper; `V` as in Keras' own cells. The paper chooses `dt` and `alpha` for
-    each task, and has no defaults. torchrecurrent computes the same.
+    and 0.1, as in the paper; `V` as in Keras' own cells, where the authors' code has PyTorch's
+    `kaiming_uniform_(a=8)`. The paper chooses `dt` and `alpha` for each task, and has no
+    defaults. torchrecurrent computes the same, but its `alpha` is 0 by default.
 
     Args:
         units: the number of oscillators, a positive int.
