@@ -22,6 +22,14 @@ EVERY_ARGUMENT = {
     "qrnn": {**OF_MOST, "activation": "softsign", "pooling": "ifo"},
     "sru": {**OF_MOST, "activation": "softsign", "highway_scale": 1.5},
     "rg_lru": {**OF_MOST, "r_min": 0.5, "r_max": 0.75, "power": 2.0},
+    "hgru": {
+        **OF_MOST,
+        "activation": "softsign",
+        "gate_activation": "sigmoid",
+        "lower_bound": 0.5,
+        "gate_first": False,
+        "epsilon": 0.01,
+    },
     "lru": {
         "units": 3,
         "state_units": 4,
@@ -45,7 +53,7 @@ EVERY_ARGUMENT = {
 
 
 @parametrize_with_checks(
-    ["min_gru", "min_lstm", "qrnn", "sru", "lru", "rg_lru"],
+    ["min_gru", "min_lstm", "qrnn", "sru", "lru", "rg_lru", "hgru"],
     marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow},
 )
 def test_law(check):

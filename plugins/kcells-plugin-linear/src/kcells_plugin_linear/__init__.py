@@ -1,5 +1,6 @@
 """Recurrent cells for kcells that are linear in their state."""
 
+from kcells_plugin_linear.hgru import HGRUCell
 from kcells_plugin_linear.lru import LRUCell
 from kcells_plugin_linear.min_gru import MinGRUCell
 from kcells_plugin_linear.min_lstm import MinLSTMCell
@@ -7,4 +8,12 @@ from kcells_plugin_linear.qrnn import QRNNCell
 from kcells_plugin_linear.rg_lru import RGLRUCell
 from kcells_plugin_linear.sru import SRUCell
 
-__all__ = ["LRUCell", "MinGRUCell", "MinLSTMCell", "QRNNCell", "RGLRUCell", "SRUCell"]
+__all__ = [
+    "HGRUCell",
+    "LRUCell",
+    "MinGRUCell",
+    "MinLSTMCell",
+    "QRNNCell",
+    "RGLRUCell",
+    "SRUCell",
+]
