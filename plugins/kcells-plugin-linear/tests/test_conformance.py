@@ -30,6 +30,16 @@ EVERY_ARGUMENT = {
         "gate_first": False,
         "epsilon": 0.01,
     },
+    "s5": {
+        **OF_MOST,
+        "state_units": 4,
+        "blocks": 2,
+        "conjugate": False,
+        "min_step": 0.25,
+        "max_step": 0.5,
+        "feedthrough": "matrix",
+        "timed": True,
+    },
     "lru": {
         "units": 3,
         "state_units": 4,
@@ -53,7 +63,7 @@ EVERY_ARGUMENT = {
 
 
 @parametrize_with_checks(
-    ["min_gru", "min_lstm", "qrnn", "sru", "lru", "rg_lru", "hgru"],
+    ["min_gru", "min_lstm", "qrnn", "sru", "lru", "rg_lru", "hgru", "s5"],
     marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow},
 )
 def test_law(check):

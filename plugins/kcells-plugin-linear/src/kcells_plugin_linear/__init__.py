@@ -6,6 +6,7 @@ from kcells_plugin_linear.min_gru import MinGRUCell
 from kcells_plugin_linear.min_lstm import MinLSTMCell
 from kcells_plugin_linear.qrnn import QRNNCell
 from kcells_plugin_linear.rg_lru import RGLRUCell
+from kcells_plugin_linear.s5 import S5Cell
 from kcells_plugin_linear.sru import SRUCell
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "MinLSTMCell",
     "QRNNCell",
     "RGLRUCell",
+    "S5Cell",
     "SRUCell",
 ]
