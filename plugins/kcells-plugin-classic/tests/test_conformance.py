@@ -66,9 +66,23 @@ OF_ONE = {
     },
 }
 
+OF_FRAMES = {
+    "kernel_size": (3, 2),
+    "padding": "same",
+    "data_format": "channels_first",
+    "dilation_rate": 2,
+    "activation": "softsign",
+    "recurrent_activation": "hard_sigmoid",
+    "use_bias": False,
+}
+ON_FRAMES = {
+    "conv_lstm": {"peepholes": True, "unit_forget_bias": False},
+    "conv_gru": {"strides": (2, 1), "dilation_rate": 1},
+}
+
 
 @parametrize_with_checks(
-    list(OF_ONE), marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow}
+    [*OF_ONE, *ON_FRAMES], marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow}
 )
 def test_law(check):
     check()
@@ -78,3 +92,9 @@ def test_law(check):
 def test_every_argument_survives(cell):
     inputs = EVENTS if cell == "phased_lstm" else (3,)
     check_cell(cell, arguments={"units": 3, **OF_ALL, **OF_ONE[cell]}, inputs=inputs, only="config")
+
+
+@pytest.mark.parametrize("cell", ON_FRAMES)
+def test_every_argument_survives_on_frames(cell):
+    arguments = {"filters": 3, **OF_ALL, **OF_FRAMES, **ON_FRAMES[cell]}
+    check_cell(cell, arguments=arguments, inputs=(2, 4, 5), only="config")

@@ -3,6 +3,9 @@
 from kcells_plugin_classic.basic_lstm import BasicLSTMCell
 from kcells_plugin_classic.basic_rnn import BasicRNNCell
 from kcells_plugin_classic.cifg_lstm import CIFGLSTMCell
+from kcells_plugin_classic.conv_gru import ConvGRUCell
+from kcells_plugin_classic.conv_lstm import ConvLSTMCell
+from kcells_plugin_classic.convolutional import ConvolutionalCell
 from kcells_plugin_classic.glstm import GroupLSTMCell
 from kcells_plugin_classic.gru_block import GRUBlockCell
 from kcells_plugin_classic.gru_v1 import GRUV1Cell
@@ -21,6 +24,9 @@ __all__ = [
     "BasicLSTMCell",
     "BasicRNNCell",
     "CIFGLSTMCell",
+    "ConvGRUCell",
+    "ConvLSTMCell",
+    "ConvolutionalCell",
     "GRUBlockCell",
     "GRUV1Cell",
     "GRUV3Cell",
