@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import Cell, Equivalence, Reason, VariationalDropout
-from kcells.errors import ConfigurationError, StructureError
-from kcells.types import Structure, Tensor
+from kcells import Equivalence, Reason, StandardCell
+from kcells.types import Tensor
 from kcells_plugin_layernorm.norm import checked_epsilon, standardized
 
 if TYPE_CHECKING:
@@ -21,19 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerNormGRUCell"]
 
-_PLAIN_ARGUMENTS = (
-    *("units", "use_bias", "dropout", "recurrent_dropout", "reset_after", "seed"),
-    *("normalize", "epsilon"),
-)
-_SERIALIZED_ARGUMENTS = (
-    (initializers, "initializer"),
-    (regularizers, "regularizer"),
-    (constraints, "constraint"),
-)
-
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-layernorm")
-class LayerNormGRUCell(Cell):
+class LayerNormGRUCell(StandardCell):
     """A GRU in which every product with a matrix is layer-normalized.
 
         (z_t; r_t) = recurrent_activation(LN(W_zr x_t) + LN(U_zr h_{t-1}))
@@ -138,62 +127,39 @@ class LayerNormGRUCell(Cell):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
-            raise ConfigurationError(
-                f"LayerNormGRUCell: units must be a positive int; received {units!r}."
-            )
-        self.units = units
+        super().__init__(
+            units,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            **kwargs,
+        )
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.gamma_constraint = constraints.get(gamma_constraint)
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
         self.reset_after = reset_after
-        self.seed = seed
         self.normalize = normalize
         self.epsilon = checked_epsilon("LayerNormGRUCell", epsilon)
-        self.state_size = units
-        self.output_size = units
-        # One seed for both would draw the same masks wherever features == units.
-        recurrent_seed = None if seed is None else seed + 1
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
-        self.state_dropout = VariationalDropout(
-            recurrent_dropout, seed=recurrent_seed, dtype=self.dtype_policy
-        )
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.gamma_constraint = constraints.get(gamma_constraint)
 
-    def build(self, input_shape: Structure) -> None:
-        """Creates the weights for inputs of `(batch, features)`."""
-        if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
-            raise StructureError(
-                "LayerNormGRUCell: the inputs of a step must be one tensor of"
-                f" (batch, features); received the shape {input_shape!r}."
-            )
-        features, width = input_shape[-1], 3 * self.units
-        shift_shape = (2, width) if self.reset_after else (width,)
-        self.kernel = self._add("kernel", "kernel", (features, width))
-        self.recurrent_kernel = self._add("recurrent_kernel", "recurrent", (self.units, width))
-        self.bias = self._add("bias", "bias", shift_shape) if self.use_bias else None
-        self.gamma = self._add("gamma", "gamma", (2, width)) if self.normalize else None
-        self.input_dropout.build((None, features))
-        self.state_dropout.build((None, self.units))
-
-    def _add(self, name: str, part: str, shape: tuple[int, ...]) -> Any:
-        """A weight with the initializer, regularizer and constraint of its part."""
-        settings = {what: getattr(self, f"{part}_{what}") for _, what in _SERIALIZED_ARGUMENTS}
-        return self.add_weight(shape=shape, name=name, **settings)
+    def add_weights(self, features: int) -> None:
+        """Makes both matrices, and shifts and gains of the norms where there are any."""
+        width = 3 * self.units
+        self.kernel = self.add("kernel", (features, width))
+        self.recurrent_kernel = self.add("recurrent_kernel", (self.units, width))
+        self.bias = self.add("bias", (2, width) if self.reset_after else (width,))
+        self.gamma = self.add("gamma", (2, width)) if self.normalize else None
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
         """The products with the inputs, `(..., 3 * units)`, normalized and shifted."""
@@ -212,7 +178,7 @@ class LayerNormGRUCell(Cell):
     ) -> tuple[Tensor, list[Tensor]]:
         """One step from `project_inputs`: the output `h` and `[h]`."""
         (h,) = states
-        seen = self.state_dropout.drop(h, training)
+        seen = self.dropped(h, training)
         if self.reset_after:
             products = ops.matmul(seen, self.recurrent_kernel)
             gates, candidate = products[:, self._gates], products[:, self._candidate]
@@ -281,14 +247,3 @@ class LayerNormGRUCell(Cell):
             Case({"units": 4, "reset_after": False}, name="reset before"),
             Case({"units": 4, "normalize": False}, name="a GRU"),
         ]
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        for name in ("activation", "recurrent_activation"):
-            config[name] = activations.serialize(getattr(self, name))
-        for part in ("kernel", "recurrent", "bias", "gamma"):
-            for module, what in _SERIALIZED_ARGUMENTS:
-                name = f"{part}_{what}"
-                config[name] = module.serialize(getattr(self, name))
-        return {**super().get_config(), **config}

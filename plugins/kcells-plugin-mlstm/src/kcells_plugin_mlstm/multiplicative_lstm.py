@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
-from kcells import Cell, VariationalDropout
-from kcells.errors import ConfigurationError, StructureError
-from kcells.types import Structure, Tensor
+from kcells import StandardCell
+from kcells.errors import ConfigurationError
+from kcells.types import Tensor
 
 if TYPE_CHECKING:
     from kcells.testing import Case
@@ -21,20 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["MultiplicativeLSTMCell"]
 
 _OUTPUT_GATES = ("outside", "inside")
-_PLAIN_ARGUMENTS = (
-    *("units", "use_bias", "unit_forget_bias", "dropout", "recurrent_dropout", "seed"),
-    *("output_gate", "weight_normalization"),
-)
-_SERIALIZED_ARGUMENTS = (
-    (initializers, "initializer"),
-    (regularizers, "regularizer"),
-    (constraints, "constraint"),
-)
 _SMALLEST_SQUARED_NORM = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-mlstm")
-class MultiplicativeLSTMCell(Cell):
+class MultiplicativeLSTMCell(StandardCell):
     r"""An LSTM whose recurrent product is chosen by the input: `m` stands in for `h`.
 
         m_t = (W_mx x_t) * (W_mh h_{t-1})
@@ -138,52 +129,38 @@ class MultiplicativeLSTMCell(Cell):
         weight_normalization: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
-            raise ConfigurationError(
-                f"MultiplicativeLSTMCell: units must be a positive int; received {units!r}."
-            )
+        super().__init__(
+            units,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            **kwargs,
+        )
         if output_gate not in _OUTPUT_GATES:
             raise ConfigurationError(
                 'MultiplicativeLSTMCell: output_gate must be "outside" or "inside";'
                 f" received {output_gate!r}."
             )
-        self.units = units
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
         self.unit_forget_bias = unit_forget_bias
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.seed = seed
         self.output_gate = output_gate
         self.weight_normalization = weight_normalization
         self.state_size = [units, units]
-        self.output_size = units
-        # One seed for both would draw the same masks wherever features == units.
-        recurrent_seed = None if seed is None else seed + 1
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
-        self.state_dropout = VariationalDropout(
-            recurrent_dropout, seed=recurrent_seed, dtype=self.dtype_policy
-        )
 
-    def build(self, input_shape: Structure) -> None:
-        """Creates the weights for inputs of `(batch, features)`."""
-        if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
-            raise StructureError(
-                "MultiplicativeLSTMCell: the inputs of a step must be one tensor of"
-                f" (batch, features); received the shape {input_shape!r}."
-            )
-        features, units = input_shape[-1], self.units
+    def add_weights(self, features: int) -> None:
+        """Makes the three matrices, each with its gains if it has any, and the bias."""
+        units = self.units
         self.kernel, self.kernel_gain = self._add_kernel("kernel", (features, 5 * units))
         self.recurrent_kernel, self.recurrent_kernel_gain = self._add_kernel(
             "recurrent_kernel", (units, 4 * units)
@@ -191,17 +168,7 @@ class MultiplicativeLSTMCell(Cell):
         self.multiplicative_kernel, self.multiplicative_kernel_gain = self._add_kernel(
             "multiplicative_kernel", (units, units)
         )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                shape=(4 * units,),
-                name="bias",
-                initializer=self._first_bias,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        self.input_dropout.build((None, features))
-        self.state_dropout.build((None, units))
+        self.bias = self.add("bias", (4 * units,), initializer=self._first_bias)
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> dict[str, Tensor]:
         """The products with the inputs, and what weight normalization needs per sequence."""
@@ -226,8 +193,8 @@ class MultiplicativeLSTMCell(Cell):
     ) -> tuple[Tensor, list[Tensor]]:
         """One step from `project_inputs`: the output `h` and `[h, c]`."""
         h, c = states
-        h = self.state_dropout.drop(h, training)
-        m = projected["factor"] * ops.matmul(h, self.multiplicative_kernel)
+        seen = self.dropped(h, training)
+        m = projected["factor"] * ops.matmul(seen, self.multiplicative_kernel)
         gates = ops.matmul(m, self.recurrent_kernel)
         if self.weight_normalization:
             gates = gates * projected["scale"]
@@ -243,18 +210,7 @@ class MultiplicativeLSTMCell(Cell):
 
     def _add_kernel(self, name: str, shape: tuple[int, int]) -> tuple[Any, Any]:
         """A matrix and, with weight normalization, the gains of its columns."""
-        of_inputs = name == "kernel"
-        initializer = self.kernel_initializer if of_inputs else self.recurrent_initializer
-        if isinstance(initializer, initializers.Initializer):
-            # Keras' initializers keep their seed: used twice, one gives related matrices.
-            initializer = initializer.clone()
-        kernel = self.add_weight(
-            shape=shape,
-            name=name,
-            initializer=initializer,
-            regularizer=self.kernel_regularizer if of_inputs else self.recurrent_regularizer,
-            constraint=self.kernel_constraint if of_inputs else self.recurrent_constraint,
-        )
+        kernel = self.add(name, shape, "kernel" if name == "kernel" else "recurrent")
         if not self.weight_normalization:
             return kernel, None
 
@@ -283,17 +239,6 @@ class MultiplicativeLSTMCell(Cell):
 
         inside = {"units": 4, "output_gate": "inside", "weight_normalization": True}
         return [Case({"units": 4}, name="default"), Case(inside, name="inside, normalized")]
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        for name in ("activation", "recurrent_activation"):
-            config[name] = activations.serialize(getattr(self, name))
-        for part in ("kernel", "recurrent", "bias"):
-            for module, what in _SERIALIZED_ARGUMENTS:
-                name = f"{part}_{what}"
-                config[name] = module.serialize(getattr(self, name))
-        return {**super().get_config(), **config}
 
 
 def _squared_norms(kernel: Tensor) -> Tensor:
