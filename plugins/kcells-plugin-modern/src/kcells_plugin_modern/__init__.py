@@ -8,6 +8,7 @@ from kcells_plugin_modern.janet import JANETCell
 from kcells_plugin_modern.lem import LEMCell
 from kcells_plugin_modern.li_gru import LiGRUCell
 from kcells_plugin_modern.lmu import LMUCell
+from kcells_plugin_modern.ltc import LTCCell
 from kcells_plugin_modern.mgu import MGUCell
 from kcells_plugin_modern.nested_lstm import NestedLSTMCell
 from kcells_plugin_modern.on_lstm import ONLSTMCell
@@ -23,6 +24,7 @@ __all__ = [
     "JANETCell",
     "LEMCell",
     "LMUCell",
+    "LTCCell",
     "LiGRUCell",
     "MGUCell",
     "NestedLSTMCell",
