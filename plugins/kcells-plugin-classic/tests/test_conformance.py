@@ -18,6 +18,20 @@ OF_ALL = {
     "seed": 7,
     "recurrent_initializer": "random_normal",
 }
+BLOCKS = {
+    "feature_size": 1,
+    "frequency_skip": 2,
+    "bands": [(0, 1), (0, 3)],
+    "cell_clip": 3.0,
+    "activation": "softsign",
+    "forget_bias": 0.5,
+}
+GRID = {
+    **BLOCKS,
+    "peepholes": True,
+    "share_time_frequency_weights": True,
+    "couple_input_forget_gates": True,
+}
 EVENTS = {"features": (3,), "time": (1,)}
 OF_ONE = {
     "basic_rnn": {"activation": "softsign"},
@@ -55,6 +69,9 @@ OF_ONE = {
     "gru_block": {"activation": "softsign", "recurrent_activation": "hard_sigmoid"},
     "indy_lstm": {"activation": "softsign", "forget_bias": 0.5},
     "indy_gru": {"activation": "softsign"},
+    "time_freq_lstm": {**BLOCKS, "peepholes": False},
+    "grid_lstm": GRID,
+    "bidirectional_grid_lstm": {**GRID, "backward_slice_offset": 1},
     "nas": {"projection": 2, "use_bias": True},
     "phased_lstm": {
         "peepholes": False,
