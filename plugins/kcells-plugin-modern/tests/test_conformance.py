@@ -7,6 +7,7 @@ from kcells.testing import parametrize_with_checks
 CELLS = [
     *("mgu", "janet", "li_gru", "fast_rnn", "fast_grnn", "lem", "cornn", "rhn", "slstm"),
     *("on_lstm", "nested_lstm", "unicornn", "lmu", "cfc", "ltc"),
+    "xlstm_mlstm",
 ]
 
 

@@ -15,6 +15,7 @@ from kcells_plugin_modern.on_lstm import ONLSTMCell
 from kcells_plugin_modern.rhn import RHNCell
 from kcells_plugin_modern.slstm import SLSTMCell
 from kcells_plugin_modern.unicornn import UnICORNNCell
+from kcells_plugin_modern.xlstm_mlstm import XLSTMmLSTMCell
 
 __all__ = [
     "CfCCell",
@@ -32,4 +33,5 @@ __all__ = [
     "RHNCell",
     "SLSTMCell",
     "UnICORNNCell",
+    "XLSTMmLSTMCell",
 ]

@@ -1,0 +1,148 @@
+"""The mLSTM of xLSTM: a matrix for each head, which holds values under keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kcells import InputCell
+from kcells.errors import ConfigurationError
+from kcells.types import Tensor
+
+if TYPE_CHECKING:
+    from kcells.testing import Case
+
+__all__ = ["XLSTMmLSTMCell"]
+
+_LEAST_DENOMINATOR = 1e-6
+"""Where both parts of the denominator are rounded to zero, so is what stands above it."""
+
+
+@keras.saving.register_keras_serializable(package="kcells-plugin-modern")
+class XLSTMmLSTMCell(InputCell):
+    """The mLSTM of xLSTM, with a matrix memory. It is not `mlstm`, the multiplicative LSTM.
+
+    Each head, whose vectors have `d = units / heads` entries, computes
+
+        q_t = W_q x_t + b_q
+        k_t = W_k x_t / sqrt(d) + b_k
+        v_t = W_v x_t + b_v
+        i~_t = w_i x_t + b_i
+        f~_t = w_f x_t + b_f
+
+        log f_t = log(sigmoid(f~_t)), or f~_t with forget_gate="exponential"
+        m_t = max(log f_t + m_{t-1}, i~_t)
+        i_t = exp(i~_t - m_t)
+        f_t = exp(log f_t + m_{t-1} - m_t)
+
+        C_t = f_t * C_{t-1} + i_t * v_t k_t^T
+        n_t = f_t * n_{t-1} + i_t * k_t
+        h~_t = C_t q_t / max(|n_t^T q_t|, exp(-m_t))
+
+    and the output is `h_t = sigmoid(W_o x_t + b_o) * h~_t`, with the heads one after the other.
+    `m` takes a factor out of `C` and `n`, so that nothing overflows: `h` is what it would be with
+    `i_t = exp(i~_t)`, no `m`, and 1 in the place of `exp(-m_t)`. No output goes back into the
+    cell, so the state meets no matrix but its own.
+
+    Paper: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter and Hochreiter
+    2024, "xLSTM: Extended Long Short-Term Memory", arXiv:2405.04517.
+
+    Differences: none in the equations, but for a denominator of at least 1e-6, where the authors'
+    code adds 1e-6. Their code has the sigmoid for `f`, computes both gates from `q`, `k` and `v`,
+    scales the biases of `k` too, and gates the output outside of the cell. The convolution, the
+    group norm and the projections of the paper's block are not here. Weights start as in Keras'
+    own cells, where the authors' code begins those of the gates at zero, and the biases of `f`
+    between 3 and 6.
+
+    Args:
+        units: the size of the output, a positive int.
+        heads: the number of memories, which divides `units`. Default: 1.
+        forget_gate: `"sigmoid"` or `"exponential"`. Default: `"sigmoid"`.
+        **kwargs: the other arguments of `kcells.InputCell`.
+
+    Shapes: inputs `(batch, features)`; states `[C, n, m]`, of `(batch, heads, d, d)`,
+    `(batch, heads, d)` and `(batch, heads)`; the output `(batch, units)`. Weights: `kernel`
+    `(features, 4 * units + 2 * heads)` and `bias` `(4 * units + 2 * heads,)`, the blocks q, k, v,
+    o, i, f.
+
+    Raises:
+        ConfigurationError: if `units`, `heads`, `forget_gate` or the dropout rate is out of range.
+        StructureError: if the inputs of a step are not one tensor `(batch, features)`.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> layer = kcells.build("xlstm_mlstm", 6, heads=2, return_state=True)
+    >>> [tuple(one.shape) for one in layer(np.ones((2, 5, 3), "float32"))]
+    [(2, 6), (2, 2, 3, 3), (2, 2, 3), (2, 2)]
+    """
+
+    def __init__(
+        self, units: int, heads: int = 1, forget_gate: str = "sigmoid", **kwargs: Any
+    ) -> None:
+        super().__init__(units, **kwargs)
+        if forget_gate not in ("sigmoid", "exponential"):
+            raise ConfigurationError(
+                'XLSTMmLSTMCell: forget_gate must be "sigmoid" or "exponential"; received'
+                f" {forget_gate!r}."
+            )
+        if units % self.positive("heads", heads):
+            raise ConfigurationError(
+                f"XLSTMmLSTMCell: heads must divide units; received heads={heads}, units={units}."
+            )
+        self.heads, self.forget_gate = heads, forget_gate
+        size = units // heads
+        self.state_size = [(heads, size, size), (heads, size), (heads,)]
+
+    def add_weights(self, features: int) -> None:
+        """Makes one matrix and one bias for all that is made of the inputs."""
+        width = 4 * self.units + 2 * self.heads
+        self.kernel = self.add("kernel", (features, width))
+        self.bias = self.add("bias", (width,))
+
+    def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """All that is made of the inputs, `(..., 4 * units + 2 * heads)`."""
+        products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
+        scale = np.ones(4 * self.units + 2 * self.heads)
+        scale[self.units : 2 * self.units] = (self.units // self.heads) ** -0.5
+        products = products * ops.convert_to_tensor(scale, dtype=self.compute_dtype)
+        return products if self.bias is None else products + self.bias
+
+    def step(
+        self, projected: Tensor, states: list[Tensor], training: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step from `project_inputs`: the output and `[C, n, m]`."""
+        memory, n, m = states
+        ends = [block * self.units for block in (1, 2, 3, 4)]
+        *vectors, o, gates = ops.split(projected, ends, axis=-1)
+        by_head = (-1, self.heads, self.units // self.heads)
+        q, k, v = (ops.reshape(one, by_head) for one in vectors)
+        i, f = ops.split(gates, 2, axis=-1)
+        # log(sigmoid(f)) is -softplus(-f), which does not underflow.
+        log_f = -ops.softplus(-f) if self.forget_gate == "sigmoid" else f
+        kept = log_f + m
+        m = ops.maximum(kept, i)
+        i, f = ops.exp(i - m)[..., None], ops.exp(kept - m)[..., None]
+        memory = f[..., None] * memory + (i * v)[..., None] * k[..., None, :]
+        n = f * n + i * k
+        h = ops.reshape(self._read(memory, n, m, q), (-1, self.units))
+        return ops.sigmoid(o) * h, [memory, n, m]
+
+    def _read(self, memory: Tensor, n: Tensor, m: Tensor, q: Tensor) -> Tensor:
+        """`h~`, with a factor of `exp(m)` above and below where `exp(-m)` would overflow."""
+        low = ops.minimum(m, 0.0)
+        factor, one = ops.exp(low), ops.maximum(ops.exp(low - m), _LEAST_DENOMINATOR)
+        below = ops.maximum(ops.abs(ops.sum(n * q, axis=-1)) * factor, one)
+        above = ops.squeeze(ops.matmul(memory, q[..., None]), -1) * factor[..., None]
+        return above / below[..., None]
+
+    @classmethod
+    def check_cases(cls) -> list[Case]:
+        """The configurations that `kcells.testing` checks."""
+        from kcells.testing import Case
+
+        exponential = {"units": 4, "heads": 2, "forget_gate": "exponential"}
+        return [Case({"units": 3}, name="default"), Case(exponential, name="exponential, heads")]
