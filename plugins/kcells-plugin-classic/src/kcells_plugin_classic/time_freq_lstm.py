@@ -63,7 +63,7 @@ class TimeFreqLSTMCell(FrequencyCell):
     there are bands: `kernel` `(feature_size, 4 * units)`, `recurrent_kernel`, which is `U`,
     and `frequency_kernel`, which is `V`, `(units, 4 * units)`, and `bias` `(4 * units,)`, the
     blocks i, f, g, o; `peephole_kernel` `(3, units)`, the rows i, f, o. A band of one block
-    has no `V`.
+    has no `V`. The sizes are known once the cell is built; `keras.layers.RNN` takes no other.
 
     Raises:
         ConfigurationError: if `units`, `feature_size`, `frequency_skip`, `bands`, `cell_clip`
