@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["XLSTMmLSTMCell"]
 
-_LEAST_DENOMINATOR = 1e-6
-"""Where both parts of the denominator are rounded to zero, so is what stands above it."""
+_LEAST = {"float16": 1e-4}
+"""The denominator, where not 1e-6: both its parts may be rounded to zero. 1e-6 itself may be,
+in float16."""
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-modern")
@@ -50,12 +51,12 @@ class XLSTMmLSTMCell(InputCell):
     Paper: Beck, Poeppel, Spanring, Auer, Prudnikova, Kopp, Klambauer, Brandstetter and Hochreiter
     2024, "xLSTM: Extended Long Short-Term Memory", arXiv:2405.04517.
 
-    Differences: none in the equations, but for a denominator of at least 1e-6, where the authors'
-    code adds 1e-6. Their code has the sigmoid for `f`, computes both gates from `q`, `k` and `v`,
-    scales the biases of `k` too, and gates the output outside of the cell. The convolution, the
-    group norm and the projections of the paper's block are not here. Weights start as in Keras'
-    own cells, where the authors' code begins those of the gates at zero, and the biases of `f`
-    between 3 and 6.
+    Differences: none in the equations, but for a denominator of at least 1e-6, or 1e-4 in
+    float16, where the authors' code adds 1e-6. Their code has the sigmoid for `f`, computes both
+    gates from `q`, `k` and `v`, scales the whole of `k`, and gates the output outside of the
+    cell. The convolution, the group norm and the projections of the paper's block are not here.
+    Weights start as in Keras' own cells, where the authors' code begins those of the gates at
+    zero, and the biases of `f` between 3 and 6.
 
     Args:
         units: the size of the output, a positive int.
@@ -134,7 +135,8 @@ class XLSTMmLSTMCell(InputCell):
     def _read(self, memory: Tensor, n: Tensor, m: Tensor, q: Tensor) -> Tensor:
         """`h~`, with a factor of `exp(m)` above and below where `exp(-m)` would overflow."""
         low = ops.minimum(m, 0.0)
-        factor, one = ops.exp(low), ops.maximum(ops.exp(low - m), _LEAST_DENOMINATOR)
+        least = _LEAST.get(self.compute_dtype, 1e-6)
+        factor, one = ops.exp(low), ops.maximum(ops.exp(low - m), least)
         below = ops.maximum(ops.abs(ops.sum(n * q, axis=-1)) * factor, one)
         above = ops.squeeze(ops.matmul(memory, q[..., None]), -1) * factor[..., None]
         return above / below[..., None]
