@@ -8,6 +8,7 @@ CELLS = [
     *("mgu", "janet", "li_gru", "fast_rnn", "fast_grnn", "lem", "cornn", "rhn", "slstm"),
     *("on_lstm", "nested_lstm", "unicornn", "lmu", "cfc", "ltc"),
     "xlstm_mlstm",
+    "esn",
 ]
 
 

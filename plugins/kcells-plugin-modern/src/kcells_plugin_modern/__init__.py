@@ -2,6 +2,7 @@
 
 from kcells_plugin_modern.cfc import CfCCell
 from kcells_plugin_modern.cornn import CoRNNCell
+from kcells_plugin_modern.esn import ESNCell
 from kcells_plugin_modern.fast_grnn import FastGRNNCell
 from kcells_plugin_modern.fast_rnn import FastRNNCell
 from kcells_plugin_modern.janet import JANETCell
@@ -20,6 +21,7 @@ from kcells_plugin_modern.xlstm_mlstm import XLSTMmLSTMCell
 __all__ = [
     "CfCCell",
     "CoRNNCell",
+    "ESNCell",
     "FastGRNNCell",
     "FastRNNCell",
     "JANETCell",
