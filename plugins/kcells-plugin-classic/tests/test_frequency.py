@@ -16,24 +16,23 @@ CELLS = ["time_freq_lstm", "grid_lstm", "bidirectional_grid_lstm"]
 FEATURES, UNITS = 6, 2
 
 BLOCKS = {"feature_size": 3, "frequency_skip": 2}  # Two, and a feature that is left over.
-BANDS = {"feature_size": 2, "bands": ((0, 3), (2, 6))}  # Two blocks and three.
+BANDS = {"feature_size": 2, "bands": ((0, 3), (2, 5))}  # Two blocks each.
+ONE_AND_TWO = {"feature_size": 2, "bands": ((4, 6), (0, 3))}
 SHARED = {"share_time_frequency_weights": True}
 COUPLED = {"couple_input_forget_gates": True}
 PEEPHOLES = {"peepholes": True, "forget_bias": -0.5}
 CASES = [
     ("time_freq_lstm", {**BLOCKS, "cell_clip": 0.6}),
-    ("time_freq_lstm", {**BANDS, "peepholes": False}),
+    ("time_freq_lstm", {**ONE_AND_TWO, "peepholes": False}),
     ("time_freq_lstm", {"forget_bias": -0.5}),
     ("grid_lstm", {**BLOCKS, "cell_clip": 0.6}),
     ("grid_lstm", {**BLOCKS, **PEEPHOLES}),
     ("grid_lstm", {**BLOCKS, **SHARED}),
     ("grid_lstm", {**BLOCKS, **SHARED, **COUPLED, **PEEPHOLES}),
-    ("grid_lstm", {**BANDS, **COUPLED, **PEEPHOLES}),
-    ("grid_lstm", {**BANDS, **SHARED, **PEEPHOLES}),
-    ("bidirectional_grid_lstm", BLOCKS),
-    ("bidirectional_grid_lstm", {**BANDS, **PEEPHOLES, "backward_slice_offset": 1}),
+    ("grid_lstm", {**ONE_AND_TWO, **COUPLED, **PEEPHOLES}),
+    ("bidirectional_grid_lstm", {**ONE_AND_TWO, **PEEPHOLES, "backward_slice_offset": 1}),
     ("bidirectional_grid_lstm", {**BLOCKS, **COUPLED, "backward_slice_offset": -2}),
-    *((cell, {**BANDS, "use_bias": False}) for cell in CELLS),
+    *((cell, {**BLOCKS, "use_bias": False}) for cell in CELLS),
 ]
 
 
