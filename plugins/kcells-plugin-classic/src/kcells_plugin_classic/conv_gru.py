@@ -36,8 +36,11 @@ class ConvGRUCell(ConvolutionalCell):
     Keras. The paper's cells that see the layer below at every step are not here.
 
     Args:
-        **kwargs: `filters`, `kernel_size` and the other arguments of `ConvolutionalCell` of this
-            package, which are those of `keras.layers.ConvLSTM2D`.
+        filters: the number of channels of the states, a positive int.
+        kernel_size: the size of the kernels, an int or a tuple with one for each axis of space.
+        strides, padding, data_format, dilation_rate: how the kernel is laid over the inputs, as
+            in `keras.layers.ConvLSTM2D`. Default: 1, `"valid"`, Keras' setting, 1.
+        **kwargs: the other arguments of `ConvolutionalCell` of this package.
 
     Shapes: inputs `(batch, *space, channels)`, or with `data_format="channels_first"`
     `(batch, channels, *space)`; states `[h]`; `h` and the output, which is `h`,

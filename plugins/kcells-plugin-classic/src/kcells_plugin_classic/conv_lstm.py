@@ -40,11 +40,14 @@ class ConvLSTMCell(ConvolutionalCell):
     takes no cell whose states are frames: use `kcells.RNN`.
 
     Args:
+        filters: the number of channels of the states, a positive int.
+        kernel_size: the size of the kernels, an int or a tuple with one for each axis of space.
         peepholes: whether the gates see the cell. Each entry of a frame has weights of its own.
             Default: False.
         unit_forget_bias: whether the biases of `f` start at one. Default: True.
-        **kwargs: `filters`, `kernel_size` and the other arguments of `ConvolutionalCell` of this
-            package, which are those of `keras.layers.ConvLSTM2D`. Those that begin with
+        strides, padding, data_format, dilation_rate: how the kernel is laid over the inputs, as
+            in `keras.layers.ConvLSTM2D`. Default: 1, `"valid"`, Keras' setting, 1.
+        **kwargs: the other arguments of `ConvolutionalCell` of this package. Those that begin with
             `recurrent_` are for `recurrent_kernel` and `peephole_kernel`.
 
     Shapes: inputs `(batch, *space, channels)`, or with `data_format="channels_first"`
