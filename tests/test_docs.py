@@ -5,7 +5,10 @@ import pathlib
 import re
 import runpy
 
+import keras
 import pytest
+
+import kcells
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -54,3 +57,16 @@ def test_the_catalogue_is_complete():
     text = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
     assert tool["page"](text) == text, "run python tools/catalogue.py"
     assert "| 4FU + 4U² + 4U |" in text
+
+
+def test_where_a_cell_of_another_library_is():
+    """Every line of code makes a layer; no class of torchrecurrent is forgotten."""
+    text = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    code = re.findall(r"`(kcells\.build\(.*?\))` \|", text)
+    assert len(code) > 40
+    for line in code:
+        assert isinstance(eval(line, {"kcells": kcells}), keras.layers.Layer), line  # noqa: S307
+    library = pytest.importorskip("torchrecurrent")
+    theirs = {name for name in dir(library) if name.endswith("Cell")}
+    assert len(theirs) > 40
+    assert theirs <= set(re.findall(r"`(\w+)`", text))

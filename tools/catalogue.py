@@ -8,10 +8,11 @@ Parameters are counted for several sizes, and the formula is the one that fits t
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from kcells.registry import load
 from kcells.structure import leaves_with_paths, size_structure
 
 PAGE = Path(__file__).parents[1] / "docs" / "catalogue.md"
-HEAD = ("id", "cell", "source", "state", "parameters", "parallel", "equivalent", "also in")
-SIZES = tuple(itertools.product((5, 7, 11), (3, 4, 6)))
-"""Pairs of features and units; few have a prime in common, so that sizes can be told apart."""
+HEAD = (
+    *("id", "cell", "source", "state", "parameters", "gates", "parallel", "equivalent"),
+    "also in",
+)
+SIZES = tuple(itertools.product((10, 14, 22), (6, 8, 12)))
+"""Pairs of features and units, all even: a cell may come in two groups."""
 
 IN_TORCHRECURRENT = {
     *("cornn", "fast_grnn", "fast_rnn", "indrnn", "intersection_rnn", "janet", "lem", "li_gru"),
@@ -38,9 +42,44 @@ ELSEWHERE = {
     **dict.fromkeys(("lstm", "gru", "simple_rnn"), "Keras, torch.nn"),
     "basic_rnn": "Keras, torch.nn",
     "cfc": "ncps",
+    "ltc": "ncps",
+    "conv_lstm": "Keras",
     "gru_v1": "Keras, torch.nn",
     "gru_v3": "Keras",
     "lmu": "keras-lmu",
+}
+
+_LSTM = "input, forget, output"
+_GRU = "update, reset"
+GATES = {
+    # What is between 0 and 1 (or above, where it is exponential) and scales something, by the
+    # name that the paper has for it. Every cell has an entry, so that none is forgotten.
+    **dict.fromkeys(("lstm", "basic_lstm", "lstmp", "glstm", "indy_lstm", "lstm_block"), _LSTM),
+    **dict.fromkeys(("conv_lstm", "ln_lstm", "mi_lstm", "mlstm", "time_freq_lstm"), _LSTM),
+    **dict.fromkeys(("slstm", "xlstm_mlstm"), _LSTM),
+    **dict.fromkeys(("grid_lstm", "bidirectional_grid_lstm"), f"{_LSTM}, in time and frequency"),
+    **dict.fromkeys(("gru", "gru_v1", "gru_v3", "gru_block", "indy_gru", "conv_gru"), _GRU),
+    **dict.fromkeys(("ln_gru", "mi_gru", "mgru"), _GRU),
+    **dict.fromkeys(("basic_rnn", "simple_rnn", "ln_rnn", "mi_rnn", "mrnn", "indrnn"), ""),
+    **dict.fromkeys(("fast_rnn", "cornn", "unicornn", "lmu", "lru", "s5", "ltc", "esn"), ""),
+    **dict.fromkeys(("nested", "parallel"), ""),
+    **dict.fromkeys(("min_gru", "li_gru", "fast_grnn", "ugrnn"), "update"),
+    "cfc": "time",
+    "cifg_lstm": "input, which forgets too; output",
+    "hgru": "forget, output",
+    "intersection_rnn": "depth, time",
+    "janet": "forget",
+    "lem": "two time steps",
+    "mgu": "forget, which resets too",
+    "min_lstm": "input, forget",
+    "nas": "four of eight sums",
+    "nested_lstm": f"{_LSTM}; the same within",
+    "on_lstm": f"{_LSTM}; master input, master forget",
+    "phased_lstm": f"{_LSTM}, time",
+    "qrnn": "forget, output",
+    "rg_lru": "recurrence, input",
+    "rhn": "transform, carry",
+    "sru": "forget, highway",
 }
 
 
@@ -56,10 +95,11 @@ def rows() -> Iterable[Sequence[str]]:
             f"`{info.id}`",
             said.summary.rstrip("."),
             source(said.paper),
-            state(cls),
-            parameters(cls),
+            state(info),
+            parameters(info),
+            GATES[info.id],
             "yes" if "parallel" in info.paths else "",
-            builtin(cls),
+            builtin(info),
             ELSEWHERE.get(info.id, ""),
         )
 
@@ -80,31 +120,66 @@ def source(paper: str) -> str:
     return f"[{shown}](https://arxiv.org/abs/{number[1]})" if number else shown
 
 
-def made(cls: type, features: int, units: int) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a cell is made and built, where that is not `cls(units)` on a vector.
+
+    Attributes:
+        arguments: of the constructor beside the units.
+        shape: of the inputs, from the number of features.
+        features: how many there are, from features and units that are asked for.
+        note: what the formula is for.
+    """
+
+    arguments: Callable[[int], dict[str, Any]] = lambda units: {}
+    shape: Callable[[int], Any] = lambda features: (None, features)
+    features: Callable[[int, int], int] = lambda features, units: features
+    note: str = ""
+
+
+_WIDTH = 83
+_AS_MANY = Recipe(features=lambda features, units: units, note="F = U")
+_ON_A_LINE = Recipe(
+    arguments=lambda units: {"kernel_size": 3, "padding": "same"},
+    shape=lambda features: (None, _WIDTH, features),
+    note="frames of width W, kernel_size = 3",
+)
+RECIPES = {
+    **dict.fromkeys(("intersection_rnn", "rg_lru", "s5"), _AS_MANY),
+    **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_A_LINE),
+    "lmu": Recipe(lambda units: {"order": units, "theta": 10.0}, note="order = U"),
+    "phased_lstm": Recipe(shape=lambda f: {"features": (None, f), "time": (None, 1)}),
+}
+
+
+def made(info: kcells.CellInfo, features: int, units: int) -> Any:
     """A built cell of these sizes; None if it takes other arguments than a size."""
+    recipe = RECIPES.get(info.id, Recipe())
     try:
-        cell = cls(units)
-        cell.build((None, features))
+        cell = load(info.qualified_id)(units, **recipe.arguments(units))
+        cell.build(recipe.shape(recipe.features(features, units)))
     except Exception:
         return None
     return cell
 
 
-def state(cls: type) -> str:
-    """The shapes of the states, in U."""
-    cell = made(cls, 97, 89)
+def state(info: kcells.CellInfo) -> str:
+    """The shapes of the states, in U, and W for the width of a frame."""
+    cell = made(info, 98, 90)
     if cell is None:
         return "its own"
-    sizes = size_structure(cell.state_size, "state_size", cls.__name__)
+    sizes = size_structure(cell.state_size, "state_size", info.id)
+    names = {90: "U", _WIDTH: "W"}
     shapes = [size.dims for _, size in leaves_with_paths(sizes, "")]
-    return ", ".join(" x ".join("U" if d == 89 else str(d) for d in dims) for dims in shapes)
+    return ", ".join(" x ".join(names.get(d, str(d)) for d in dims) for dims in shapes)
 
 
-def parameters(cls: type) -> str:
+def parameters(info: kcells.CellInfo) -> str:
     """The number of trainable parameters, as a formula in F (features) and U (units)."""
+    recipe = RECIPES.get(info.id, Recipe())
     counts = []
     for features, units in SIZES:
-        cell = made(cls, features, units)
+        cell = made(info, features, units)
         if cell is None:
             return "its own"
         counts.append(sum(int(np.prod(weight.shape)) for weight in cell.trainable_weights))
@@ -115,6 +190,8 @@ def parameters(cls: type) -> str:
         "U": lambda f, u: u,
         "": lambda f, u: 1,
     }
+    if recipe is _AS_MANY:
+        terms = {name: term for name, term in terms.items() if "F" not in name}
     matrix = np.array([[term(f, u) for term in terms.values()] for f, u in SIZES], float)
     found = np.linalg.lstsq(matrix, np.array(counts, float), rcond=None)[0]
     rounded = np.round(found)
@@ -125,12 +202,13 @@ def parameters(cls: type) -> str:
         for name, count in zip(terms, rounded, strict=True)
         if count
     ]
-    return " + ".join(shown) or "0"
+    formula = " + ".join(shown) or "0"
+    return f"{formula} ({recipe.note})" if recipe.note else formula
 
 
-def builtin(cls: type) -> str:
+def builtin(info: kcells.CellInfo) -> str:
     """The built-in layer that the cell is in some configuration."""
-    cell = made(cls, 3, 4)
+    cell = made(info, 4, 4)
     return "" if cell is None else equivalence_of(cell).builtin or ""
 
 

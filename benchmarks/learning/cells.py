@@ -1,0 +1,140 @@
+"""What a cell needs in order to take part, where it is not just a number of units.
+
+A cell without an entry is made with its units, learns with the rate of the problem, sees
+each step as a vector, and takes part in every problem.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+import kcells
+
+__all__ = ["SETTINGS", "Setting", "layer_of", "setting_of"]
+
+
+@keras.saving.register_keras_serializable(package="kcells-benchmarks")
+class TimeStamps(keras.layers.Layer):
+    """Says of every step when it is: 0, 1, 2 and so on."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """`{"features": inputs, "time": ...}`."""
+        zeros = ops.zeros_like(inputs[..., :1])
+        count = ops.arange(inputs.shape[1], dtype=zeros.dtype)
+        return {"features": inputs, "time": zeros + count[:, None]}
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> dict[str, Any]:
+        """That of the inputs, for both."""
+        return {"features": mask, "time": mask}
+
+
+def _as_it_is(steps: Any) -> Any:
+    return steps
+
+
+def _vector_and_matrix(row: Any) -> tuple[Any, Any]:
+    return row, ops.reshape(row, (-1, *row.shape[1:-1], 2, row.shape[-1] // 2))
+
+
+def _left_and_right(row: Any) -> dict[str, Any]:
+    middle = row.shape[-1] // 2
+    return {"left": row[..., :middle], "right": row[..., middle:]}
+
+
+def _frames(row: Any) -> Any:
+    """Each step is a picture of one axis, with one channel."""
+    return row[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How one cell takes part.
+
+    Attributes:
+        arguments: of the cell's constructor, without `units`; from the numbers of units, of
+            time steps and of features.
+        adapt: from a sequence of vectors to the structure that the cell takes.
+        encoded: whether a Dense layer first makes as many features as units, for cells
+            that mix inputs and state entry by entry.
+        depth: how many layers of the cell a model has. Two where the units of a cell do
+            not see each other: what one layer has found, only the next can combine, and
+            the papers stack them too.
+        multiple: what the number of units must be a multiple of.
+        problems: those that the cell takes part in; empty for all.
+        activation: what follows each layer, for cells that are linear altogether.
+        rates: factors on the learning rate, by problem.
+    """
+
+    arguments: Callable[[int, int, int], Mapping[str, Any]] = lambda units, length, features: {}
+    adapt: Callable[[Any], Any] = _as_it_is
+    encoded: bool = False
+    depth: int = 1
+    multiple: int = 1
+    problems: tuple[str, ...] = ()
+    activation: str | None = None
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def _slow(units: int, length: int, features: int) -> dict[str, float]:
+    """For long sequences the paper starts with eigenvalues near 1, of small phases."""
+    return {"r_min": 0.9, "r_max": 0.999, "max_phase": 0.314} if length >= 64 else {}
+
+
+_ROWS = ("rows",)
+_DEEP = Setting(depth=2)
+_WITHIN_A_STEP = Setting(
+    # Blocks of four features, where there are several.
+    lambda units, length, features: {"feature_size": 4, "frequency_skip": 4} if features > 4 else {}
+)
+_ON_FRAMES = Setting(
+    lambda units, length, features: {"kernel_size": 3, "padding": "same"},
+    adapt=_frames,
+    problems=_ROWS,
+)
+
+SETTINGS: Mapping[str, Setting] = {
+    **dict.fromkeys(("hgru", "indrnn", "indy_gru", "indy_lstm", "min_gru", "min_lstm"), _DEEP),
+    **dict.fromkeys(("qrnn", "sru", "unicornn", "xlstm_mlstm"), _DEEP),
+    "lru": Setting(_slow, depth=2, activation="gelu"),
+    "rg_lru": Setting(depth=2, encoded=True),
+    "s5": Setting(depth=2, encoded=True, activation="gelu"),
+    **dict.fromkeys(("bidirectional_grid_lstm", "grid_lstm", "time_freq_lstm"), _WITHIN_A_STEP),
+    **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_FRAMES),
+    "cfc": Setting(lambda units, length, features: {"backbone_units": 2 * units}),
+    "glstm": Setting(encoded=True, multiple=2),
+    "intersection_rnn": Setting(encoded=True),
+    "janet": Setting(lambda units, length, features: {"max_time": float(length)}),
+    "lmu": Setting(lambda units, length, features: {"order": units, "theta": float(length)}),
+    "nested": Setting(
+        lambda units, length, features: {"unit_2": 2, "unit_3": max(1, units // 2)},
+        adapt=_vector_and_matrix,
+        multiple=2,
+        problems=_ROWS,
+    ),
+    "parallel": Setting(adapt=_left_and_right, problems=_ROWS),
+    "phased_lstm": Setting(adapt=lambda steps: TimeStamps()(steps)),
+}
+
+
+def setting_of(name: str) -> Setting:
+    """The setting of a cell, by its id."""
+    return SETTINGS.get(name, Setting())
+
+
+def layer_of(name: str, units: int, steps: Any, return_sequences: bool) -> Any:
+    """A layer of the cell for these steps."""
+    if name == "parallel":
+        first: Any = {"left": kcells.cell("lstm", units), "right": kcells.cell("gru", units)}
+    else:
+        first = units
+    further = setting_of(name).arguments(units, *steps.shape[1:])
+    return kcells.build(name, first, return_sequences=return_sequences, **further)
