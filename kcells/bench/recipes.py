@@ -84,7 +84,28 @@ _SIDE_BY_SIDE = Recipe(
     inputs=lambda size: {"left": _one_tensor(size), "right": _one_tensor(size)},
 )
 
-RECIPES: Mapping[str, Recipe] = {"nested": _GUIDE, "parallel": _SIDE_BY_SIDE}
+# Cells that mix inputs and state entry by entry.
+_AS_MANY = Recipe(inputs=lambda size: (size.batch, size.length, size.units))
+
+_FRAMES = Recipe(
+    arguments=lambda units: (units, 3),
+    inputs=lambda size: (size.batch, size.length, 16, size.features),
+    product=lambda shape: None,
+    divisor=4,
+)
+
+_EVENTS = Recipe(
+    inputs=lambda size: {"features": _one_tensor(size), "time": (size.batch, size.length, 1)}
+)
+
+RECIPES: Mapping[str, Recipe] = {
+    **dict.fromkeys(("conv_gru", "conv_lstm"), _FRAMES),
+    **dict.fromkeys(("intersection_rnn", "rg_lru", "s5"), _AS_MANY),
+    "lmu": Recipe(arguments=lambda units: (units, units, 100.0)),
+    "nested": _GUIDE,
+    "parallel": _SIDE_BY_SIDE,
+    "phased_lstm": _EVENTS,
+}
 
 
 def recipe_of(name: str) -> Recipe:
