@@ -168,11 +168,21 @@ def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(functools.partial(built, "xlstm_mlstm", UNITS, heads=2), part, {part})
 
 
-def test_weights_start_as_in_keras():
-    cell = built("xlstm_mlstm", UNITS)
-    assert not as_numpy(cell.bias).any()
-    limit = np.sqrt(6.0 / sum(cell.kernel.shape))
-    assert 0.8 * limit < np.abs(as_numpy(cell.kernel)).max() <= limit
+def test_weights_start_as_in_the_code_of_the_authors():
+    cell = built("xlstm_mlstm", UNITS, heads=2)
+    kernel, bias = as_numpy(cell.kernel), as_numpy(cell.bias)
+    limit = np.sqrt(6.0 / (len(kernel) + 4 * UNITS))
+    assert 0.8 * limit < np.abs(kernel[:, : 4 * UNITS]).max() <= limit
+    assert not kernel[:, 4 * UNITS :].any()
+    assert not bias[: 4 * UNITS].any()
+    i, f = bias[4 * UNITS : -2], bias[-2:]
+    assert 0 < np.abs(i).max() < 0.5
+    np.testing.assert_allclose(f, [3, 6])
+    exponential = built("xlstm_mlstm", UNITS, heads=2, forget_gate="exponential")
+    assert not as_numpy(exponential.bias)[-2:].any()
+    one_head = built("xlstm_mlstm", UNITS, bias_initializer="zeros", kernel_initializer="ones")
+    assert as_numpy(one_head.kernel).all()
+    assert not as_numpy(one_head.bias).any()
 
 
 def test_dropout_acts_in_training(rng):

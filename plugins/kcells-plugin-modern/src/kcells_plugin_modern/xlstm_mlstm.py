@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import initializers, ops
 
 from kcells import InputCell
 from kcells.errors import ConfigurationError
@@ -55,13 +55,16 @@ class XLSTMmLSTMCell(InputCell):
     float16, where the authors' code adds 1e-6. Their code has the sigmoid for `f`, computes both
     gates from `q`, `k` and `v`, scales the whole of `k`, and gates the output outside of the
     cell. The convolution, the group norm and the projections of the paper's block are not here.
-    Weights start as in Keras' own cells, where the authors' code begins those of the gates at
-    zero, and the biases of `f` between 3 and 6.
+    Weights start as in the authors' code, where the columns of the gates i and f of `kernel` are
+    zero and the others Glorot here; see `bias_initializer`.
 
     Args:
         units: the size of the output, a positive int.
         heads: the number of memories, which divides `units`. Default: 1.
         forget_gate: `"sigmoid"` or `"exponential"`. Default: `"sigmoid"`.
+        kernel_initializer: for the whole of `kernel`; None for the above. Default: None.
+        bias_initializer: for the whole of `bias`; None for f from 3 in the first head to 6 in
+            the last (0 if exponential), i normal with a deviation of 0.1, and zeros. Default: None.
         **kwargs: the other arguments of `kcells.InputCell`.
 
     Shapes: inputs `(batch, features)`; states `[C, n, m]`, of `(batch, heads, d, d)`,
@@ -82,9 +85,20 @@ class XLSTMmLSTMCell(InputCell):
     """
 
     def __init__(
-        self, units: int, heads: int = 1, forget_gate: str = "sigmoid", **kwargs: Any
+        self,
+        units: int,
+        heads: int = 1,
+        forget_gate: str = "sigmoid",
+        kernel_initializer: Any = None,
+        bias_initializer: Any = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(units, **kwargs)
+        super().__init__(
+            units,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            **kwargs,
+        )
         if forget_gate not in ("sigmoid", "exponential"):
             raise ConfigurationError(
                 'XLSTMmLSTMCell: forget_gate must be "sigmoid" or "exponential"; received'
@@ -101,8 +115,24 @@ class XLSTMmLSTMCell(InputCell):
     def add_weights(self, features: int) -> None:
         """Makes one matrix and one bias for all that is made of the inputs."""
         width = 4 * self.units + 2 * self.heads
-        self.kernel = self.add("kernel", (features, width))
-        self.bias = self.add("bias", (width,))
+        kernel = self._first_kernel if self.kernel_initializer is None else None
+        bias = self._first_bias if self.bias_initializer is None else None
+        self.kernel = self.add("kernel", (features, width), initializer=kernel)
+        self.bias = self.add("bias", (width,), initializer=bias)
+
+    def _first_kernel(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        """Gates that do not listen to the inputs yet."""
+        features, gates = shape[0], 2 * self.heads
+        vectors = initializers.GlorotUniform()((features, shape[1] - gates), dtype=dtype)
+        return ops.concatenate([vectors, ops.zeros((features, gates), dtype=dtype)], axis=-1)
+
+    def _first_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        """Heads that remember for some 20 steps, the first, to some 400, the last."""
+        i = initializers.RandomNormal(stddev=0.1)((self.heads,), dtype=dtype)
+        # An exponential gate of 0 is one that keeps all; above, the memory would only grow.
+        last = 6.0 if self.forget_gate == "sigmoid" else 0.0
+        f = ops.convert_to_tensor(np.linspace(last / 2, last, self.heads), dtype=dtype)
+        return ops.concatenate([ops.zeros((4 * self.units,), dtype=dtype), i, f], axis=-1)
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
         """All that is made of the inputs, `(..., 4 * units + 2 * heads)`."""
