@@ -342,6 +342,17 @@ def test_features_must_suffice(cell, arguments, message):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("features", [4, 8])
+def test_features_must_be_those_of_before(cell, features, rng):
+    layer, other = make_layer(cell, rng, **BLOCKS), inputs(rng, features=features)
+    message = f"Cell: the inputs have {features} features, but the cell was built for 6; pass as"
+    with pytest.raises(StructureError, match=message):
+        layer(other)
+    with pytest.raises(StructureError, match=message):
+        layer.cell(other[:, 0], layer.cell.get_initial_state(BATCH))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_inputs_must_be_one_tensor(cell):
     with pytest.raises(StructureError, match=r"Cell: .* one tensor of \(batch, features\)"):
         kcells.RNN(kcells.cell(cell, UNITS))({"a": np.ones((2, 4, 3), "float32")})

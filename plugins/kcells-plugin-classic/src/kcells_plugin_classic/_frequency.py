@@ -122,6 +122,7 @@ class FrequencyCell(StandardCell):
     def build(self, input_shape: Structure) -> None:
         """Creates the weights for inputs of `(batch, features)`, and settles the sizes."""
         super().build(input_shape)
+        self.features = input_shape[-1]
         blocks = self.scans[-1].blocks.stop
         self.state_size = [(blocks, self.units)] * 2
         self.output_size = self.outputs_of_block * blocks * self.units
@@ -169,6 +170,12 @@ class FrequencyCell(StandardCell):
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`W x + b` of every block, `(..., blocks, columns * units)`."""
+        # The blocks are taken from wherever they were: of more features some would not be seen.
+        if inputs.shape[-1] not in (None, self.features):
+            raise StructureError(
+                f"{type(self).__name__}: the inputs have {inputs.shape[-1]} features, but the cell"
+                f" was built for {self.features}; pass as many, or make another cell for these."
+            )
         inputs = self.input_dropout.drop(inputs, training)
         if any(self.padding):
             inputs = ops.pad(inputs, [(0, 0)] * (len(inputs.shape) - 1) + [self.padding])
