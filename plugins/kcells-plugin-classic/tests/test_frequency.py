@@ -303,7 +303,14 @@ def test_sizes_must_be_positive_ints(cell, name, size):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("bands", [[], [(2, 2)], [(-1, 2)], [(0, 2, 4)], [(0, 2.0)], [(0, True)]])
+@pytest.mark.parametrize(
+    "bands",
+    [
+        *([], [(2, 2)], [(-1, 2)], [(0, 2, 4)], [(0, 2.0)], [(0, True)]),
+        *((0, 4), [1, 2], 5, "04", ["04"], [(0, 4), None], {0: 4}),
+    ],
+    ids=repr,
+)
 def test_bands_must_be_pairs(cell, bands):
     with pytest.raises(ConfigurationError, match=r"Cell: bands must be None or pairs of ints \(st"):
         kcells.cell(cell, UNITS, bands=bands)

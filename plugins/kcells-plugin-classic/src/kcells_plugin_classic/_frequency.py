@@ -90,12 +90,11 @@ class FrequencyCell(StandardCell):
         self.state_size = self.output_size = None
 
     def _checked(self, bands: Any) -> tuple[tuple[int, int], ...]:
-        pairs = tuple(tuple(band) for band in bands)
-        if pairs and all(map(_is_band, pairs)):
-            return pairs
+        if isinstance(bands, Sequence) and bands and all(map(_is_band, bands)):
+            return tuple((start, end) for start, end in bands)
         raise ConfigurationError(
             f"{type(self).__name__}: bands must be None or pairs of ints (start, end) with"
-            f" 0 <= start < end; received {bands!r}."
+            f" 0 <= start < end, such as [(0, 4), (4, 8)]; received {bands!r}."
         )
 
     @property
@@ -219,8 +218,8 @@ class FrequencyCell(StandardCell):
         raise NotImplementedError
 
 
-def _is_band(pair: tuple[Any, ...]) -> bool:
-    is_pair = len(pair) == 2 and all(type(bound) is int for bound in pair)
+def _is_band(pair: Any) -> bool:
+    is_pair = isinstance(pair, Sequence) and [type(bound) for bound in pair] == [int, int]
     return is_pair and 0 <= pair[0] < pair[1]
 
 
