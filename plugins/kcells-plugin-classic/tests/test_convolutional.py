@@ -1,6 +1,7 @@
 """The convolutional cells: against NumPy, Keras and Keras 2, in limits, and in structures."""
 
 import functools
+import re
 
 import convolutional_reference as reference
 import keras
@@ -377,6 +378,33 @@ def test_frames_must_fit_the_kernel(cell):
         built(cell, step=(4, 1), kernel_size=(3, 2))
     with pytest.raises(StructureError, match=r"strides=\(1, 1, 1\) .* received frames with 2"):
         built(cell, strides=(1, 1, 1))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("step", [(1, 1, 1), (4, 1, 1), (4, 5, 1), (4, 4, 2)], ids=str)
+def test_frames_must_be_those_of_before(cell, step, rng):
+    layer = make_layer(cell, rng, (4, 4, 1), padding="same")
+    message = rf"frames of {re.escape(str(step))}, but the cell was built for \(4, 4, 1\)\.\n  Resi"
+    with pytest.raises(StructureError, match=message):
+        layer(make_inputs(rng, step))
+    with pytest.raises(StructureError, match=message):
+        layer.cell(make_inputs(rng, step)[:, 0], layer.cell.get_initial_state(BATCH))
+
+
+def test_sizes_that_are_not_known_may_be_right(rng):
+    """Those that a function of TensorFlow leaves open."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow has them")
+    import tensorflow as tf
+
+    layer, frames = make_layer("conv_lstm", rng, (4, 4, 1)), make_inputs(rng, (4, 4, 1))[:, 0]
+    states = layer.cell.get_initial_state(BATCH)
+    call = tf.function(
+        lambda frames: layer.cell(frames, states),
+        input_signature=[tf.TensorSpec((BATCH, None, None, 1))],
+    )
+    (found, _), (expected, _) = call(frames), layer.cell(frames, states)
+    assert_near([found], [expected])
 
 
 @pytest.mark.parametrize("cell", CELLS)

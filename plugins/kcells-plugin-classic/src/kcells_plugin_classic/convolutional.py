@@ -187,7 +187,7 @@ class ConvolutionalCell(Cell):
                 f" {order}), with one, two or three axes of space, and sizes that are known;"
                 f" received the shape {input_shape!r}."
             )
-        self.rank = len(input_shape) - 2
+        self.rank, self._given = len(input_shape) - 2, tuple(input_shape[1:])
         space = tuple(input_shape[1:-1] if self._is_last else input_shape[2:])
         channels = input_shape[-1 if self._is_last else 1]
         new_space = self._new_space(space)
@@ -254,6 +254,7 @@ class ConvolutionalCell(Cell):
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`W * x + b`, frames of `blocks * filters` channels."""
+        self._check(tuple(inputs.shape)[-1 - self.rank :])
         inputs = ops.cast(self.input_dropout.drop(inputs, training), self.compute_dtype)
         how = self._each("strides"), self.padding, self._each("dilation_rate")
         products = self._convolved(inputs, self.kernel, *how)
@@ -261,6 +262,15 @@ class ConvolutionalCell(Cell):
             return products
         ones = () if self._is_last else (1,) * self.rank
         return products + ops.reshape(self.bias, (-1, *ones))
+
+    def _check(self, frame: tuple[int | None, ...]) -> None:
+        """Frames of another size could meet the states all the same, if only by repetition."""
+        pairs = zip(frame, self._given, strict=False)
+        if len(frame) != self.rank + 1 or any(size not in (None, built) for size, built in pairs):
+            raise StructureError(
+                f"{type(self).__name__}: received frames of {frame!r}, but the cell was built for"
+                f" {self._given!r}.\n  Resize the frames, or make another cell for these."
+            )
 
     def convolved(self, state: Tensor, kernel: Tensor) -> Tensor:
         """`kernel * state`, with zeros around the state."""
