@@ -138,5 +138,9 @@ class Cell(keras.layers.Layer):
         )
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
-        """Zeros in the structure of `state_size`, with the batch in front."""
-        return zero_states(self.state_size, batch_size, self.compute_dtype, type(self).__name__)
+        """Zeros in the structure of `state_size`, with the batch in front.
+
+        A single shape gives a list of one, which is what `call` takes.
+        """
+        zeros = zero_states(self.state_size, batch_size, self.compute_dtype, type(self).__name__)
+        return zeros if tree.is_nested(zeros) else [zeros]

@@ -96,7 +96,7 @@ class InputCell(Cell):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = dropout
+        self.dropout = self.rate("dropout", dropout)
         self.seed = seed
         self.state_size = self.output_size = units
         self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
@@ -106,6 +106,15 @@ class InputCell(Cell):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigurationError(
                 f"{type(self).__name__}: {name} must be a positive int; received {value!r}."
+            )
+        return value
+
+    def rate(self, name: str, value: Any) -> float:
+        """`value`, which has to be the share of something that is dropped: the argument `name`."""
+        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+            raise ConfigurationError(
+                f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
+                f" received {value!r}."
             )
         return value
 
@@ -222,7 +231,7 @@ class StandardCell(InputCell):
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.recurrent_dropout = recurrent_dropout
+        self.recurrent_dropout = self.rate("recurrent_dropout", recurrent_dropout)
         # One seed for both would draw the same masks wherever features == units.
         seed = None if self.seed is None else self.seed + 1
         self.state_dropout = VariationalDropout(

@@ -152,6 +152,24 @@ def test_what_is_dropped_is_the_same_at_every_step():
     assert (outputs % 2 == 0).all()
 
 
+@pytest.mark.parametrize("name", ["dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("value", [1.0, -0.1, "a lot"])
+def test_rates(name, value):
+    message = f": {name}: the rate must be .* received {value!r}"
+    with pytest.raises(kcells.errors.ConfigurationError, match=message):
+        GatedCell(3, **{name: value})
+
+
+def test_a_step_with_the_initial_state_of_the_cell():
+    """By hand, as in the test of a cell: a single state comes in a list too."""
+    cell = GatedCell(3)
+    cell.build((None, 2))
+    states = cell.get_initial_state(batch_size=4)
+    assert [tuple(state.shape) for state in states] == [(4, 3)]
+    output, _ = cell(np.ones((4, 2), "float32"), states)
+    assert tuple(output.shape) == (4, 3)
+
+
 @pytest.mark.parametrize("units", [0, -1, 2.0, True, "4", None])
 def test_units(units):
     with pytest.raises(kcells.errors.ConfigurationError, match="units must be a positive int"):
