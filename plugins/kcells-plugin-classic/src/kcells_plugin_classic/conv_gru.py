@@ -19,8 +19,8 @@ __all__ = ["ConvGRUCell"]
 class ConvGRUCell(ConvolutionalCell):
     """A GRU on frames, which convolves where a GRU multiplies with a matrix.
 
-        z_t = sigmoid(W_z * x_t + U_z * h_{t-1} + b_z)
-        r_t = sigmoid(W_r * x_t + U_r * h_{t-1} + b_r)
+        z_t = recurrent_activation(W_z * x_t + U_z * h_{t-1} + b_z)
+        r_t = recurrent_activation(W_r * x_t + U_r * h_{t-1} + b_r)
         g_t = activation(W_g * x_t + U_g * (r_t . h_{t-1}) + b_g)
         h_t = (1 - z_t) . h_{t-1} + z_t . g_t
 

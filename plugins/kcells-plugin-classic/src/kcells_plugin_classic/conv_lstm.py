@@ -20,11 +20,11 @@ __all__ = ["ConvLSTMCell"]
 class ConvLSTMCell(ConvolutionalCell):
     """An LSTM on frames, which convolves where an LSTM multiplies with a matrix.
 
-        i_t = sigmoid(W_i * x_t + U_i * h_{t-1} + p_i . c_{t-1} + b_i)
-        f_t = sigmoid(W_f * x_t + U_f * h_{t-1} + p_f . c_{t-1} + b_f)
+        i_t = recurrent_activation(W_i * x_t + U_i * h_{t-1} + p_i . c_{t-1} + b_i)
+        f_t = recurrent_activation(W_f * x_t + U_f * h_{t-1} + p_f . c_{t-1} + b_f)
         g_t = activation(W_g * x_t + U_g * h_{t-1} + b_g)
         c_t = f_t . c_{t-1} + i_t . g_t
-        o_t = sigmoid(W_o * x_t + U_o * h_{t-1} + p_o . c_t + b_o)
+        o_t = recurrent_activation(W_o * x_t + U_o * h_{t-1} + p_o . c_t + b_o)
         h_t = o_t . activation(c_t)
 
     `*` is a convolution, `.` the product entry by entry. The same cell is what other libraries
@@ -33,11 +33,12 @@ class ConvLSTMCell(ConvolutionalCell):
     Paper: Shi, Chen, Wang, Yeung, Wong and Woo 2015, "Convolutional LSTM Network: A Machine
     Learning Approach for Precipitation Nowcasting", arXiv:1506.04214.
 
-    Differences: the defaults are those of `keras.layers.ConvLSTM2D`, which has no peepholes, as
-    `ConvLSTMCell` of `tf.contrib.rnn` has none, and puts no zeros around the inputs. The paper
-    has `peepholes=True, padding="same"`. Keras drops other entries for each gate, this cell the
-    same for all; and Keras' layers take no masks on JAX, where this cell does. `keras.layers.RNN`
-    takes no cell whose states are frames: use `kcells.RNN`.
+    Differences: the defaults are those of `keras.layers.ConvLSTM2D`, which has no peepholes and
+    puts no zeros around the inputs. `ConvLSTMCell` of `tf.contrib.rnn` has no peepholes either,
+    but those zeros, `padding="same"`; the paper has `peepholes=True, padding="same"`. Keras drops
+    other entries for each gate, this cell the same for all; and Keras' layers take no masks on
+    JAX, where this cell does. Use `kcells.RNN`: `keras.layers.RNN` takes this cell once it is
+    built, but then neither the inputs of a functional model nor, on JAX, masks.
 
     Args:
         filters: the number of channels of the states, a positive int.

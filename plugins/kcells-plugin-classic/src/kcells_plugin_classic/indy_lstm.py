@@ -34,7 +34,8 @@ class IndyLSTMCell(StandardCell):
     arXiv:1903.08023.
 
     Differences: the constant in the forget gate is that of `IndyLSTMCell` in
-    `tf.contrib.rnn`, by an author of the paper, as is how the vectors start.
+    `tf.contrib.rnn`, by an author of the paper, as is how the vectors start. There the blocks of
+    weights are i, g, f, o.
 
     Args:
         units: the size of the states, a positive int.
