@@ -19,8 +19,8 @@ __all__ = ["BidirectionalGridLSTMCell"]
 class BidirectionalGridLSTMCell(GridLSTMCell):
     """Two grid LSTMs: one goes up through the frequencies, the other down.
 
-        (y^up_t, s^up_t) = up(x_t, s^up_{t-1})
-        (y^down_t, s^down_t) = down(x_t, s^down_{t-1})
+        y^up_t, s^up_t = up(x_t, s^up_{t-1})
+        y^down_t, s^down_t = down(x_t, s^down_{t-1})
 
     `up` and `down` are `GridLSTMCell`, each with weights of its own; `down` begins with the
     highest block of each band. Both go on in time alone, so a step needs no later one. The
