@@ -150,6 +150,18 @@ def test_the_layer_of_keras_2(rank, arguments, rng):
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_in_the_rnn_layer_of_keras(cell, rng):
+    """As far as the docstring says: once it is built, and outside of functional models."""
+    layer, sequences = make_layer(cell, rng, (4, 3, 1)), make_inputs(rng, (4, 3, 1))
+    theirs = keras.layers.RNN(layer.cell, return_sequences=True, return_state=True)
+    assert_near(layer(sequences), theirs(sequences))
+    with pytest.raises(ValueError, match="output_size must be an integer"):
+        theirs(keras.Input((TIME, 4, 3, 1)))
+    with pytest.raises(ValueError, match="state_size"):
+        keras.layers.RNN(kcells.cell(cell, 2, 2))(sequences)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_channels_may_come_first(cell, rank, rng):
     step = (5, 4, 3)[:rank]
@@ -305,6 +317,12 @@ def test_the_forget_gate_starts_open():
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_biases_without_an_initializer_are_zeros(cell):
+    bias, expected = (built(cell, bias_initializer=given).bias for given in (None, "zeros"))
+    np.testing.assert_array_equal(as_numpy(bias), as_numpy(expected))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_other_weights_start_as_in_keras(cell):
     made = built(cell, filters=8)
     # Glorot's limit, from how many numbers of a frame a number goes to and comes from.
@@ -356,6 +374,12 @@ REFUSED = [
 def test_arguments_out_of_range(cell, arguments, message):
     with pytest.raises(ConfigurationError, match=message):
         kcells.cell(cell, **{"filters": 2, "kernel_size": 3, **arguments})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_kernel_has_no_size_of_its_own(cell):
+    with pytest.raises(TypeError, match=r"missing .* 'kernel_size'"):
+        kcells.cell(cell, 2)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -50,7 +50,7 @@ class ConvolutionalCell(Cell):
         use_bias: whether there are biases. Default: True.
         kernel_initializer: for the kernel of the inputs. Default: `"glorot_uniform"`.
         recurrent_initializer: for weights that act on the state. Default: `"orthogonal"`.
-        bias_initializer: for biases. Default: `"zeros"`.
+        bias_initializer: for biases; None for zeros. Default: `"zeros"`.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: for the weights that the
             initializers of these names are for. Default: None.
         kernel_constraint, recurrent_constraint, bias_constraint: the same. Default: None.
@@ -131,7 +131,10 @@ class ConvolutionalCell(Cell):
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
+        # Keras would draw biases for None, as it does kernels.
+        self.bias_initializer = initializers.get(
+            "zeros" if bias_initializer is None else bias_initializer
+        )
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
