@@ -89,6 +89,15 @@ def test_seeds_start_anew(learning, shortened):
 
 
 @pytest.mark.once
+def test_a_problem_that_is_solved_is_left(learning, shortened):
+    easy = dataclasses.replace(shortened, points=30, steps=30, enough=0.3)
+    curve = learning("training").Learner("gru", easy).learn(0, lambda point, score: None)["curve"]
+    reached = [easy.above_chance(score) >= 0.3 for score in curve]
+    assert reached == [False] * (len(curve) - 1) + [True]
+    assert len(curve) < 31
+
+
+@pytest.mark.once
 def test_a_run_that_was_stopped_goes_on(learning, shortened, monkeypatch, tmp_path):
     """Only what is missing runs; a line that was cut off is none."""
     path = tmp_path / "runs.jsonl"

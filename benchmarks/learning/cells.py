@@ -89,6 +89,16 @@ def _slow(units: int, length: int, features: int) -> dict[str, float]:
     return {"r_min": 0.9, "r_max": 0.999, "max_phase": 0.314} if length >= 64 else {}
 
 
+def _oscillating(units: int, length: int, features: int) -> dict[str, float]:
+    """The steps in time have to add up to something; the other numbers are the paper's.
+
+    It has them for the adding problem of 500 steps; the defaults are for digits of 784.
+    """
+    if length == 200:
+        return {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0}
+    return {"dt": 0.042 if length > 100 else 0.25}
+
+
 _ROWS = ("rows",)
 _DEEP = Setting(depth=2)
 _WITHIN_A_STEP = Setting(
@@ -110,6 +120,7 @@ SETTINGS: Mapping[str, Setting] = {
     **dict.fromkeys(("bidirectional_grid_lstm", "grid_lstm", "time_freq_lstm"), _WITHIN_A_STEP),
     **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_FRAMES),
     "cfc": Setting(lambda units, length, features: {"backbone_units": 2 * units}),
+    "cornn": Setting(_oscillating, rates={"adding": 4.0}),
     "glstm": Setting(encoded=True, multiple=2),
     "intersection_rnn": Setting(encoded=True),
     "janet": Setting(lambda units, length, features: {"max_time": float(length)}),

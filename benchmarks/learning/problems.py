@@ -51,6 +51,8 @@ class Problem:
         batch: sequences a step.
         steps: training steps between two points of a learning curve.
         points: points of a learning curve.
+        enough: the share of the way from chance to perfect at which a problem is solved, and
+            a run ends before the last point.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Problem:
     batch: int = 32
     steps: int = 50
     points: int = 20
+    enough: float = math.inf
 
     @functools.cached_property
     def data(self) -> Data:
@@ -216,7 +219,9 @@ PROBLEMS = {
             lambda: _adding(200),
             1,
             budget=2500,
-            steps=75,
+            steps=100,
+            points=40,
+            enough=0.99,
         ),
         Problem("pixels", "digits, a pixel a step", "accuracy", lambda: _digits((64, 1)), 10),
         Problem(

@@ -100,6 +100,8 @@ class Learner:
                 self.model.fit(inputs, targets, batch_size=problem.batch, shuffle=False, verbose=0)
             curve.append(round(self.evaluate(), 5))
             shown(point, curve[-1])
+            if problem.above_chance(curve[-1]) >= problem.enough:
+                break
         return {
             "cell": self.name,
             "problem": problem.name,
