@@ -261,6 +261,7 @@ REFUSED = [
     ({"ode_unfolds": 1.5}, "LTCCell: ode_unfolds must be a positive int; received 1.5"),
     ({"epsilon": -1.0}, "LTCCell: epsilon must be a float of at least 0; received -1.0"),
     ({"epsilon": float("nan")}, "LTCCell: epsilon must be a float of at least 0; received nan"),
+    ({"epsilon": None}, "LTCCell: epsilon must be a float of at least 0; received None"),
 ]
 
 
@@ -275,3 +276,20 @@ def test_inputs_must_fit():
         kcells.build("ltc", UNITS)(np.ones((2, 4, 3, 3), "float32"))
     with pytest.raises(StructureError, match="at least one more feature; received 1 feature"):
         built("ltc", features=1, timed=True)
+
+
+@pytest.mark.parametrize(
+    ("timed", "built_for", "found", "message"),
+    [
+        (False, 4, 1, "have 1 features, but the cell was built for 4; pass as many, or make anot"),
+        (False, 1, 4, "have 4 features, but the cell was built for 1; pass"),
+        (True, 4, 2, "have 2 features, but the cell was built for 4, the last of them a time; pas"),
+        (True, 2, 4, "have 4 features, but the cell was built for 2, the last of them a time; pas"),
+    ],
+)
+def test_features_are_those_it_was_built_for(timed, built_for, found, message):
+    """No matrix would notice: one feature is multiplied with the weights of each."""
+    layer = kcells.build("ltc", UNITS, timed=timed)
+    layer(np.ones((2, TIME, built_for), "float32"))
+    with pytest.raises(StructureError, match=f"LTCCell: the inputs {message}"):
+        layer(np.ones((2, TIME, found), "float32"))

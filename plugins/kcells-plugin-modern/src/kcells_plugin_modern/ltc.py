@@ -28,10 +28,13 @@ class LTCCell(StandardCell):
 
     The senders `p` are all neurons, which is `v` itself, and the inputs, which stay what they are
     during the step: `a x_t + b`, entry by entry. The step takes `time_t`, in `ode_unfolds` parts
-    of a length `d`. Each of them is a semi-implicit step of Euler's: with the sums `s_j` of
-    `w_ij sigmoid(...)` and `e_j` of `w_ij sigmoid(...) E_ij`, for `v` at its beginning,
+    of a length `d`. Each of them is a semi-implicit step of Euler's: with the sums `s^k_j` of
+    `w_ij sigmoid(...)` and `e^k_j` of `w_ij sigmoid(...) E_ij`, for `v^k` at its beginning,
 
-        v_j <- (C_j v_j + d (G_j L_j + e_j)) / (C_j + d (G_j + s_j + epsilon))
+        d = time_t / ode_unfolds
+        v^0 = v_{t-1}
+        v^{k+1}_j = (C_j v^k_j + d (G_j L_j + e^k_j)) / (C_j + d (G_j + s^k_j + epsilon))
+        v_t = v^{ode_unfolds}
 
     With `timed=True`, `time_t` is the last entry of the inputs, and no part of `x_t`; otherwise
     it is 1.
@@ -43,8 +46,10 @@ class LTCCell(StandardCell):
     Differences: ncps, by the same authors, also has an affine map of the outputs by default,
     which is `output_mapping=True`. Its wirings other than everything to everything are not here,
     nor its softplus in place of constraints. Its cell for Keras, in 1.0.1, fails when it is given
-    times. The weights start as in ncps; in the code of the paper `C` starts at 0.5, `G` at 1, and
-    `E` has both signs equally often.
+    times. The weights start as in ncps. The code of the paper has a weight in the place of `C / d`,
+    which knows of no time nor `ode_unfolds`, and no `epsilon`. There `C / d` starts at 0.5 (here
+    from 2.4 to 3.6, by default), `G` at 1, `w` from 0.01 up, and `E` has both signs equally often;
+    `C / d`, `G` and `w` are kept in ranges above 0.
 
     Args:
         units: the number of neurons, a positive int.
@@ -70,7 +75,7 @@ class LTCCell(StandardCell):
     Raises:
         ConfigurationError: if `units`, `ode_unfolds`, `epsilon` or a dropout rate is out of range.
         StructureError: if the inputs of a step are not one tensor `(batch, features)`, or hold
-            nothing but a time.
+            nothing but a time; or if a call has other features than the cell was built for.
 
     Examples:
 
@@ -102,7 +107,7 @@ class LTCCell(StandardCell):
             recurrent_constraint=recurrent_constraint,
             **kwargs,
         )
-        if not epsilon >= 0.0:
+        if not isinstance(epsilon, (int, float)) or not epsilon >= 0.0:
             raise ConfigurationError(
                 f"LTCCell: epsilon must be a float of at least 0; received {epsilon!r}."
             )
@@ -149,12 +154,23 @@ class LTCCell(StandardCell):
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """What the inputs add to the sums `s` and `e`, and the length of a part."""
+        self._check(inputs.shape[-1])
         x = ops.cast(self.input_dropout.drop(inputs, training), self.compute_dtype)
         time = ops.cast(inputs[..., -1:], self.compute_dtype)
         x, time = (x[..., :-1], time) if self.timed else (x, ops.ones_like(time))
         if self.input_mapping:
             x = _affine(x, self.input_scale, self.bias)
         return [*_sums(x, self.kernel, *self.of_inputs), time / self.ode_unfolds]
+
+    def _check(self, found: int | None) -> None:
+        """No matrix meets the inputs: one feature would serve as each of several."""
+        wanted = self.kernel.shape[0] + int(self.timed)
+        if found not in (wanted, None):
+            time = ", the last of them a time" if self.timed else ""
+            raise StructureError(
+                f"LTCCell: the inputs have {found} features, but the cell was built for"
+                f" {wanted}{time}; pass as many, or make another cell for these."
+            )
 
     def step(
         self, projected: list[Tensor], states: list[Tensor], training: bool = False
