@@ -160,6 +160,37 @@ def test_nothing_above_and_nothing_below_is_nothing(dtype):
     np.testing.assert_array_equal(as_numpy(layer(inputs, initial_state=states)[0]), 0.0)
 
 
+def in_float16(n):
+    """A step of a memory of ones and keys `n`, with `q = 0.01`; the stabilizer leaves it alone."""
+    layer = make(np.random.default_rng(0), dtype="mixed_float16", use_bias=False)
+    layer.cell.kernel.assign(np.ones(layer.cell.kernel.shape))
+    states = [np.ones(size.batched(1), "float16") for size in layer.bound.sizes]
+    states[1] *= n
+    states[2] *= 200.0
+    return layer, [np.full((1, 1, FEATURES), 0.01 / FEATURES, "float16"), *states]
+
+
+def test_gradients_of_a_quotient_stay_in_range(gradients):
+    """With `|n q| = 4e-4` it is 100, and what it is divided by has a gradient of some 1e5."""
+    layer, arrays = in_float16(0.01)
+
+    def loss(leaves):
+        outputs = layer(leaves[0], initial_state=leaves[1:])[0]
+        return keras.ops.sum(keras.ops.cast(outputs, "float32"))
+
+    outputs = as_numpy(layer(arrays[0], initial_state=arrays[1:])[0])
+    np.testing.assert_allclose(outputs, 50.0, rtol=0.02)
+    for found in gradients(loss, layer.trainable_variables, arrays):
+        for gradient in found:
+            assert np.isfinite(as_numpy(gradient)).all()
+
+
+def test_a_memory_without_keys_stays_in_range():
+    layer, (inputs, *states) = in_float16(0.0)
+    outputs = as_numpy(layer(inputs, initial_state=states)[0])
+    np.testing.assert_allclose(outputs, 200.0, rtol=0.02)
+
+
 # -- Arguments
 
 

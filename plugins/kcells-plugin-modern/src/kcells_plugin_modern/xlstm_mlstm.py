@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["XLSTMmLSTMCell"]
 
 _LEAST = {"float16": 1e-4}
-"""The denominator, where not 1e-6: both its parts may be rounded to zero. 1e-6 itself may be,
-in float16."""
+"""The denominator, where not 1e-6: both its parts may be rounded to zero where the memory is not.
+float16 has no room for a million times that memory."""
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-modern")
@@ -163,13 +163,17 @@ class XLSTMmLSTMCell(InputCell):
         return ops.sigmoid(o) * h, [memory, n, m]
 
     def _read(self, memory: Tensor, n: Tensor, m: Tensor, q: Tensor) -> Tensor:
-        """`h~`, with a factor of `exp(m)` above and below where `exp(-m)` would overflow."""
-        low = ops.minimum(m, 0.0)
+        """`h~`, with a factor of `exp(m)` above and below where `exp(-m)` would overflow.
+
+        At least in float32: the gradients of a quotient have the square of what is below.
+        """
         least = _LEAST.get(self.compute_dtype, 1e-6)
+        memory, n, m, q = map(_precise, (memory, n, m, q))
+        low = ops.minimum(m, 0.0)
         factor, one = ops.exp(low), ops.maximum(ops.exp(low - m), least)
         below = ops.maximum(ops.abs(ops.sum(n * q, axis=-1)) * factor, one)
         above = ops.squeeze(ops.matmul(memory, q[..., None]), -1) * factor[..., None]
-        return above / below[..., None]
+        return ops.cast(above / below[..., None], self.compute_dtype)
 
     @classmethod
     def check_cases(cls) -> list[Case]:
@@ -178,3 +182,9 @@ class XLSTMmLSTMCell(InputCell):
 
         exponential = {"units": 4, "heads": 2, "forget_gate": "exponential"}
         return [Case({"units": 3}, name="default"), Case(exponential, name="exponential, heads")]
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """In float32, or float64 if that is what there is."""
+    is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
+    return ops.cast(tensor, "float64" if is_double else "float32")
