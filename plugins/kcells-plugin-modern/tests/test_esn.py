@@ -155,6 +155,16 @@ def test_a_seed_of_an_initializer_is_left_alone():
     np.testing.assert_array_equal(weights_of(seed=5, kernel_initializer="ones")["kernel"], 1.0)
 
 
+@pytest.mark.parametrize("part", ["kernel", "recurrent"])
+def test_no_initializer_is_that_of_keras(part):
+    """Which is Glorot's, with the seed of the cell."""
+    none, named = (
+        weights_of(seed=5, **{f"{part}_initializer": value}) for value in (None, "glorot_uniform")
+    )
+    for name, value in none.items():
+        np.testing.assert_array_equal(value, named[name])
+
+
 # -- Nothing is trained
 
 
@@ -196,6 +206,8 @@ def test_dropout_acts_in_training(rng):
         ({"connectivity": 0.0}, "connectivity must be above 0 and at most 1; received 0.0"),
         ({"connectivity": 1.1}, "connectivity must be above 0 and at most 1; received 1.1"),
         ({"leaky": 0.0}, "leaky must be above 0 and at most 1; received 0.0"),
+        ({"leaky": None}, "leaky must be above 0 and at most 1; received None"),
+        ({"spectral_radius": "1"}, "spectral_radius must be a positive float; received '1'"),
         ({"leaky": 2}, "leaky must be above 0 and at most 1; received 2"),
         ({"spectral_radius": -1.0}, "spectral_radius must be a positive float; received -1.0"),
         ({"spectral_radius": float("nan")}, "spectral_radius must be a positive float; received n"),

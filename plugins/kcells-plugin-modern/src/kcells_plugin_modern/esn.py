@@ -39,6 +39,10 @@ class ESNCell(StandardCell):
     neither a seed nor dropout. A `U` without cycles, which has no eigenvalue but zero, stays as
     it was drawn, where theirs becomes zero.
 
+    Where few entries are kept, the largest eigenvalue may be tiny, such as that of a lone small
+    number on the diagonal. `U` is scaled up all the same, to entries in the hundreds. Small `units`
+    want a higher `connectivity`, by which a row keeps 4 entries or more, or `use_norm2=True`.
+
     Args:
         units: the size of the state, a positive int.
         connectivity: which share of the entries of `U` is kept, on average, above 0 and at most
@@ -93,7 +97,8 @@ class ESNCell(StandardCell):
         self.activation = activations.get(activation)
 
     def _positive(self, name: str, value: float, most: float = float("inf")) -> float:
-        if not 0.0 < value <= most or value == float("inf"):
+        is_number = isinstance(value, (int, float))
+        if not is_number or not 0.0 < value <= most or value == float("inf"):
             wanted = "a positive float" if most > 1.0 else "above 0 and at most 1"
             raise ConfigurationError(f"ESNCell: {name} must be {wanted}; received {value!r}.")
         return value
@@ -115,6 +120,9 @@ class ESNCell(StandardCell):
     def _seeded(self, part: str, place: int) -> Any:
         """The initializer of a part, with the seed of this cell if it has none of its own."""
         initializer = getattr(self, f"{part}_initializer")
+        if initializer is None:
+            # What Keras takes for it.
+            initializer = initializers.GlorotUniform()
         if self.seed is None or not isinstance(initializer, initializers.Initializer):
             return initializer
         config = initializer.get_config()
