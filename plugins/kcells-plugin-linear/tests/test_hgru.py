@@ -175,13 +175,13 @@ def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(built, part, WEIGHTS[part])
 
 
-@pytest.mark.parametrize("lower_bound", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("lower_bound", [-0.1, 1.0, float("nan"), None])
 def test_the_lower_bound_must_be_in_range(lower_bound):
     with pytest.raises(ConfigurationError, match="must be at least 0 and less than 1; received"):
         HGRUCell(UNITS, lower_bound=lower_bound)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), None])
 def test_epsilon_must_be_positive(epsilon):
     with pytest.raises(ConfigurationError, match="epsilon must be a positive float; received"):
         HGRUCell(UNITS, epsilon=epsilon)

@@ -41,8 +41,10 @@ class HGRUCell(InputCell):
     Differences: the paper trains the lower bounds of all layers together, a number a unit. A cell
     does not see the others, so here it is a number that is not trained. The authors' code has the
     norm before the gate, `LN(h) * g`, which is `gate_first=False`. As in that code both
-    activations are SiLU, and `theta` starts at `10000^(-2 k / units)`, with k from 0. The matrices
-    start as in Keras, where that code has the defaults of PyTorch.
+    activations are SiLU, and `theta` starts at `10000^(-2 k / units)`, with k from 0. It is open
+    whether the paper has SiLU for the candidate alone and a sigmoid for the output gate, which is
+    `gate_activation="sigmoid"`. The matrices start as in Keras, where that code has the defaults
+    of PyTorch.
 
     Args:
         units: how many complex numbers the state has, and the size of the output, a positive
@@ -84,12 +86,12 @@ class HGRUCell(InputCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
-        if not 0.0 <= lower_bound < 1.0:
+        if not isinstance(lower_bound, (int, float)) or not 0.0 <= lower_bound < 1.0:
             raise ConfigurationError(
                 "HGRUCell: lower_bound must be at least 0 and less than 1;"
                 f" received {lower_bound!r}."
             )
-        if not epsilon > 0.0:
+        if not isinstance(epsilon, (int, float)) or not epsilon > 0.0:
             raise ConfigurationError(
                 f"HGRUCell: epsilon must be a positive float; received {epsilon!r}."
             )
