@@ -230,13 +230,15 @@ def test_pooling_is_one_of_three(pooling):
         QRNNCell(UNITS, pooling=pooling)
 
 
-@pytest.mark.parametrize("radii", [(0.0, 0.5), (0.6, 0.5), (0.5, 1.0), (float("nan"), 0.9)])
+@pytest.mark.parametrize(
+    "radii", [(0.0, 0.5), (0.6, 0.5), (0.5, 1.0), (float("nan"), 0.9), (None, 0.9)]
+)
 def test_radii_must_be_in_range(radii):
     with pytest.raises(ConfigurationError, match="must be 0 < r_min <= r_max < 1; received r_m"):
         RGLRUCell(UNITS, r_min=radii[0], r_max=radii[1])
 
 
-@pytest.mark.parametrize("power", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("power", [0.0, -1.0, float("nan"), "8"])
 def test_power_must_be_positive(power):
     with pytest.raises(ConfigurationError, match="power must be a positive float; received"):
         RGLRUCell(UNITS, power=power)

@@ -275,6 +275,7 @@ REFUSED = [
     ({"blocks": 2}, "blocks must divide state_units; received blocks=2, state_units=3"),
     ({"min_step": 0.0}, "it must be 0 < min_step <= max_step; received min_step=0.0, max_step=0.1"),
     ({"min_step": 0.2}, "it must be 0 < min_step <= max_step; received min_step=0.2"),
+    ({"min_step": "a"}, "it must be 0 < min_step <= max_step; received min_step='a', max_step=0.1"),
     ({"max_step": float("inf")}, "it must be 0 < min_step <= max_step; received min_step=0.001"),
     ({"feedthrough": "full"}, 'must be "diagonal", "matrix" or None; received \'full\''),
 ]

@@ -87,12 +87,13 @@ class RGLRUCell(InputCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, kernel_initializer=kernel_initializer, **kwargs)
-        if not 0.0 < r_min <= r_max < 1.0:
+        are_numbers = all(isinstance(r, (int, float)) for r in (r_min, r_max))
+        if not are_numbers or not 0.0 < r_min <= r_max < 1.0:
             raise ConfigurationError(
                 "RGLRUCell: it must be 0 < r_min <= r_max < 1; received"
                 f" r_min={r_min!r}, r_max={r_max!r}."
             )
-        if not power > 0.0:
+        if not isinstance(power, (int, float)) or not power > 0.0:
             raise ConfigurationError(
                 f"RGLRUCell: power must be a positive float; received {power!r}."
             )

@@ -117,7 +117,8 @@ class S5Cell(InputCell):
                 "S5Cell: blocks must divide state_units; received"
                 f" blocks={blocks}, state_units={self.state_units}."
             )
-        if not 0.0 < min_step <= max_step < float("inf"):
+        are_numbers = all(isinstance(step, (int, float)) for step in (min_step, max_step))
+        if not are_numbers or not 0.0 < min_step <= max_step < float("inf"):
             raise ConfigurationError(
                 "S5Cell: it must be 0 < min_step <= max_step; received"
                 f" min_step={min_step!r}, max_step={max_step!r}."
