@@ -149,3 +149,11 @@ def test_the_periods_must_be_in_range(periods):
 def test_inputs_must_be_features_and_time(inputs):
     with pytest.raises(StructureError, match=r'must be \{"features": \(batch, features\), "time"'):
         kcells.RNN(kcells.cell("phased_lstm", UNITS))(inputs)
+
+
+def test_one_time_is_for_all_units(rng):
+    """As many times as units would be a time for each."""
+    inputs = events(rng)
+    inputs["time"] = np.repeat(inputs["time"], UNITS, axis=-1)
+    with pytest.raises(StructureError, match=f'"time" must be .*; received {UNITS}'):
+        make_layer(rng)(inputs)

@@ -80,7 +80,7 @@ class PhasedLSTMCell(StandardCell):
     Raises:
         ConfigurationError: if `units`, `open_ratio`, a period or a dropout rate is out of
             range.
-        StructureError: if the inputs of a step are not this dict.
+        StructureError: if the inputs of a step are not this dict, or have several times.
 
     Examples:
 
@@ -164,6 +164,12 @@ class PhasedLSTMCell(StandardCell):
         self, inputs: dict[str, Tensor], training: bool = False
     ) -> dict[str, Tensor]:
         """`W x + b`, `(..., 4 * units)`, and how far each unit is open, `(..., units)`."""
+        # More than one would serve as many units.
+        if inputs["time"].shape[-1] not in (1, None):
+            raise StructureError(
+                'PhasedLSTMCell: "time" must be (batch, 1) in a step, one time for all units;'
+                f" received {inputs['time'].shape[-1]}. Pass one."
+            )
         products = super().project_inputs(inputs["features"], training=training)
         return {"products": products, "open": self._openness(inputs["time"])}
 
