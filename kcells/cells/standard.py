@@ -7,6 +7,7 @@ how a kernel is initialized, regularized, dropped and saved.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from keras import activations, constraints, initializers, ops, regularizers
@@ -111,7 +112,7 @@ class InputCell(Cell):
 
     def rate(self, name: str, value: Any) -> float:
         """`value`, which has to be the share of something that is dropped: the argument `name`."""
-        if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+        if not isinstance(value, Real) or not 0.0 <= value < 1.0:
             raise ConfigurationError(
                 f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
                 f" received {value!r}."

@@ -160,6 +160,11 @@ def test_rates(name, value):
         GatedCell(3, **{name: value})
 
 
+def test_a_rate_of_numpy():
+    cell = GatedCell(3, dropout=np.float32(0.25), recurrent_dropout=0)
+    assert keras.saving.serialize_keras_object(cell)["config"]["dropout"] == 0.25
+
+
 def test_a_step_with_the_initial_state_of_the_cell():
     """By hand, as in the test of a cell: a single state comes in a list too."""
     cell = GatedCell(3)
