@@ -110,7 +110,7 @@ class InputCell(Cell):
             )
         return value
 
-    def rate(self, name: str, value: Any) -> float:
+    def rate(self, name: str, value: Any) -> Any:
         """`value`, which has to be the share of something that is dropped: the argument `name`."""
         if not isinstance(value, Real) or not 0.0 <= value < 1.0:
             raise ConfigurationError(
