@@ -112,7 +112,7 @@ class InputCell(Cell):
 
     def rate(self, name: str, value: Any) -> Any:
         """`value`, which has to be the share of something that is dropped: the argument `name`."""
-        if not isinstance(value, Real) or not 0.0 <= value < 1.0:
+        if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
             raise ConfigurationError(
                 f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
                 f" received {value!r}."
