@@ -113,7 +113,10 @@ _ON_FRAMES = Setting(
 
 SETTINGS: Mapping[str, Setting] = {
     **dict.fromkeys(("hgru", "indrnn", "indy_gru", "indy_lstm", "min_gru", "min_lstm"), _DEEP),
-    **dict.fromkeys(("qrnn", "sru", "unicornn", "xlstm_mlstm"), _DEEP),
+    **dict.fromkeys(("qrnn", "sru", "xlstm_mlstm"), _DEEP),
+    "unicornn": Setting(
+        lambda units, length, features: {"dt": 0.1 if length > 100 else 0.5}, depth=2
+    ),
     "lru": Setting(_slow, depth=2, activation="gelu"),
     "rg_lru": Setting(depth=2, encoded=True),
     "s5": Setting(depth=2, encoded=True, activation="gelu"),
