@@ -54,21 +54,30 @@ def _default(parameter: inspect.Parameter) -> str | None:
 
 
 def make(cls: type, arguments: Mapping[str, Any], units: int, features: int) -> Made:
-    """Makes a cell of the sizes given, or in the first of its own cases where it takes none."""
+    """Makes a cell of the sizes given, or in the first of its own cases if it takes others."""
     required = [row["name"] for row in argument_rows(cls) if row["required"]]
     chosen = {"units": units, **arguments} if "units" in required else dict(arguments)
     inputs: Any = (features,)
+    cases = getattr(cls, "check_cases", None)
+    found = list(cases()) if callable(cases) else []
     if missing := [name for name in required if name not in chosen]:
-        cases = getattr(cls, "check_cases", None)
-        if not callable(cases) or not (found := list(cases())):
+        if not found:
             return Made(
                 None,
                 chosen,
                 obstacle=f"{cls.__name__} needs {', '.join(missing)}, and has no check_cases()"
                 " that says what to take.",
             )
-        chosen, inputs = {**found[0].arguments, **arguments}, found[0].inputs
-    return _built(build(cls(**chosen)), chosen, inputs)
+        return _of_case(cls, arguments, found[0])
+    made = _built(build(cls(**chosen)), chosen, inputs)
+    if made.obstacle and found:
+        return dataclasses.replace(_of_case(cls, arguments, found[0]), obstacle=made.obstacle)
+    return made
+
+
+def _of_case(cls: type, arguments: Mapping[str, Any], case: Any) -> Made:
+    chosen = {**case.arguments, **arguments}
+    return _built(build(cls(**chosen)), chosen, case.inputs)
 
 
 def _built(layer: Any, arguments: Mapping[str, Any], inputs: Any) -> Made:

@@ -126,8 +126,9 @@ def _arguments(data: dict[str, Any]) -> Any:
 
 
 def _weights(data: dict[str, Any]) -> Any:
-    if data["obstacle"]:
-        return Text(printable(data["obstacle"]), "yellow")
+    obstacle = [Text(printable(data["obstacle"]), "yellow")] if data["obstacle"] else []
+    if not data["weights"]:
+        return Group(*obstacle)
     made = ", ".join(f"{key}={value}" for key, value in data["made_with"].items())
     table = columns("name", "shape", "parameters")
     table.columns[2].justify = "right"
@@ -135,7 +136,7 @@ def _weights(data: dict[str, Any]) -> Any:
         table.add_row(row["name"], str(tuple(row["shape"])), f"{row['parameters']:,}")
     table.add_section()
     table.add_row("total", "", f"{sum(row['parameters'] for row in data['weights']):,}")
-    return Group(f"with {made}, for a step of {_shape(data['inputs'])}", table)
+    return Group(*obstacle, f"with {made}, for a step of {_shape(data['inputs'])}", table)
 
 
 def _shape(inputs: Any) -> str:

@@ -256,3 +256,16 @@ def test_a_cell_that_does_not_take_the_inputs(site, kcells_command):
     assert data["obstacle"].startswith("it does not take a step of (32,): ")
     assert data["weights"] == []
     assert data["here"]["path"] == "loop"
+
+
+def test_a_cell_that_takes_other_inputs_is_shown_in_its_first_case(kcells_command):
+    data = info(kcells_command, "phased_lstm")
+    assert data["obstacle"].startswith("it does not take a step of (32,): ")
+    assert data["inputs"]["time"] == [1]
+    assert data["weights"][0]["name"] == "kernel"
+    shown = kcells_command("info", "phased_lstm").output
+    assert "it does not take a step of (32,)" in shown
+    assert "time: (1,)" in shown
+    data = info(kcells_command, "intersection_rnn", "--units", 6, "--features", 6)
+    assert data["obstacle"] == ""
+    assert data["weights"][0]["shape"] == [6, 24]
