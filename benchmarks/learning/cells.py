@@ -112,7 +112,9 @@ _ON_FRAMES = Setting(
 )
 
 SETTINGS: Mapping[str, Setting] = {
-    **dict.fromkeys(("hgru", "indrnn", "indy_gru", "indy_lstm", "min_gru", "min_lstm"), _DEEP),
+    **dict.fromkeys(("indrnn", "indy_gru", "indy_lstm", "min_gru", "min_lstm"), _DEEP),
+    # The paper trains lower bounds that come near 1 in its upper layers.
+    "hgru": Setting(lambda units, length, features: {"lower_bound": 1 - 4 / length}, depth=2),
     **dict.fromkeys(("qrnn", "sru", "xlstm_mlstm"), _DEEP),
     "unicornn": Setting(
         lambda units, length, features: {"dt": 0.1 if length > 100 else 0.5}, depth=2

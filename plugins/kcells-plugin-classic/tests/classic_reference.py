@@ -44,7 +44,7 @@ def basic_lstm(weights, x, h, c, forget_bias=1.0, activation=np.tanh):
     return h, [h, c]
 
 
-def lstmp(weights, x, r, c, cell_clip=None, projection_clip=None, forget_bias=0.0):
+def lstmp(weights, x, r, c, cell_clip=None, projection_clip=None, forget_bias=1.0):
     i, f, g, o = gates(weights, 4, x, r)
     p_i, p_f, p_o = weights.get("peephole_kernel", np.zeros((3, c.shape[1])))
     i, f = sigmoid(i + p_i * c), sigmoid(f + p_f * c + forget_bias)
@@ -64,7 +64,7 @@ def cifg_lstm(weights, x, h, c):
     return h, [h, c]
 
 
-def glstm(weights, x, h, c, groups=2, forget_bias=0.0):
+def glstm(weights, x, h, c, groups=2, forget_bias=1.0):
     """Group by group; then the groups' i one after the other, and so on."""
     blocks = []
     for k in range(groups):

@@ -114,7 +114,7 @@ def give(module, weights):
     [
         ("basic_rnn", {}, "RNN"),
         ("basic_lstm", {"forget_bias": 0.0}, "LSTM"),
-        ("lstmp", {"peepholes": False, "projection": 2}, "LSTM"),
+        ("lstmp", {"peepholes": False, "projection": 2, "forget_bias": 0.0}, "LSTM"),
         ("gru_v1", {}, "GRU"),
     ],
 )
@@ -147,7 +147,7 @@ def test_the_layer_of_torch(cell, arguments, name, rng):
 @pytest.mark.parametrize(
     ("cell", "arguments", "name", "options"),
     [
-        ("lstmp", {}, "PeepholeLSTMCell", {}),
+        ("lstmp", {"forget_bias": 0.0}, "PeepholeLSTMCell", {}),
         ("ugrnn", {"forget_bias": 0.0}, "UGRNNCell", {}),
         ("intersection_rnn", {"forget_bias": 0.0}, "IntersectionRNNCell", {}),
         ("indrnn", {}, "IndRNNCell", {"nonlinearity": "relu"}),

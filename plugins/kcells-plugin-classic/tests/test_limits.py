@@ -125,7 +125,7 @@ def test_wide_bounds_change_nothing_and_narrow_ones_bound(rng):
 
 def test_coupled_gates_of_an_lstm(rng):
     """An lstmp whose forget gate has the input gate's weights negated is a cifg_lstm."""
-    coupled, lstm = make_layer("cifg_lstm", rng), make_layer("lstmp", rng)
+    coupled, lstm = make_layer("cifg_lstm", rng), make_layer("lstmp", rng, forget_bias=0)
     w = {weight.name: as_numpy(weight) for weight in coupled.weights}
     blocks = {name: np.split(w[name], 3, axis=-1) for name in w if name != "peephole_kernel"}
     p_i, p_o = w["peephole_kernel"]
@@ -164,7 +164,7 @@ def test_groups_have_weights_of_their_own(rng):
 
 
 def test_one_group_is_an_lstm(rng):
-    grouped, lstm = make_layer("glstm", rng, groups=1), kcells.cell("basic_lstm", 4, forget_bias=0)
+    grouped, lstm = make_layer("glstm", rng, groups=1), kcells.cell("basic_lstm", 4)
     lstm = kcells.RNN(lstm, return_sequences=True, return_state=True)
     lstm.build((BATCH, TIME, FEATURES))
     lstm.set_weights(grouped.get_weights())

@@ -18,7 +18,7 @@ CASES = [
     ("basic_lstm", {"forget_bias": -0.5}, {"forget_bias": -0.5}),
     ("basic_lstm", {"activation": "relu"}, {"activation": reference.relu}),
     ("lstmp", {}, {}),
-    ("lstmp", {"peepholes": False, "forget_bias": 1.0}, {"forget_bias": 1.0}),
+    ("lstmp", {"peepholes": False, "forget_bias": 0.0}, {"forget_bias": 0.0}),
     ("lstmp", {"projection": 2}, {}),
     ("lstmp", {"cell_clip": 0.6}, {"cell_clip": 0.6}),
     (
@@ -29,7 +29,7 @@ CASES = [
     ("cifg_lstm", {}, {}),
     ("cifg_lstm", {"peepholes": False}, {}),
     ("glstm", {}, {}),
-    ("glstm", {"groups": 1, "forget_bias": 1.0}, {"groups": 1, "forget_bias": 1.0}),
+    ("glstm", {"groups": 1, "forget_bias": 0.0}, {"groups": 1, "forget_bias": 0.0}),
     ("glstm", {"projection": 2}, {}),
     ("gru_v1", {}, {}),
     ("gru_v3", {}, {}),

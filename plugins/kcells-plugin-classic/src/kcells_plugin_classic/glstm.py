@@ -36,9 +36,9 @@ class GroupLSTMCell(StandardCell):
 
     Differences: the paper always projects. Each group has a matrix of its own, as in the paper;
     so it is in `GLSTMCell` of `tf.contrib.rnn`, but for some versions around TensorFlow 1.5, in
-    which by mistake all groups share one (tensorflow issue 16703). That cell and the authors'
-    code have `forget_bias=1`; here it is 0. Without projection the cell is an LSTM whose
-    matrices are zero outside of blocks.
+    which by mistake all groups share one (tensorflow issue 16703). The paper has no
+    `forget_bias`; that cell and the authors' code have 1. Without projection the cell is an
+    LSTM whose matrices are zero outside of blocks.
 
     Args:
         units: the size of `c`, a positive int.
@@ -46,7 +46,7 @@ class GroupLSTMCell(StandardCell):
             and the features. Default: 2.
         projection: the size of `h`, a positive int; None for no projection. Default: None.
         activation: for the candidate and the output. Default: `"tanh"`.
-        forget_bias: is added to the forget gate at every step. Default: 0.
+        forget_bias: is added to the forget gate at every step. Default: 1.
         **kwargs: the other arguments of `kcells.StandardCell`. Those that begin with
             `recurrent_` are for `recurrent_kernel` and `projection_kernel`.
 
@@ -78,7 +78,7 @@ class GroupLSTMCell(StandardCell):
         groups: int = 2,
         projection: int | None = None,
         activation: Any = "tanh",
-        forget_bias: float = 0.0,
+        forget_bias: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
@@ -181,7 +181,7 @@ class GroupLSTMCell(StandardCell):
         """The configurations that `kcells.testing` checks."""
         from kcells.testing import Case
 
-        projected = {"units": 6, "groups": 3, "projection": 3, "forget_bias": 1.0}
+        projected = {"units": 6, "groups": 3, "projection": 3, "forget_bias": 0.0}
         return [
             Case({"units": 4}, inputs=(4,), name="two groups"),
             Case(projected, inputs=(3,), name="projection"),

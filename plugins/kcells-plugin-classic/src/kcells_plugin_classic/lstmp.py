@@ -39,8 +39,10 @@ class LSTMPCell(StandardCell):
 
     Differences: the paper's second projection, which goes to the output alone, is not here;
     nor is its output layer. `cell_clip`, `projection_clip` and `forget_bias` are those of
-    `LSTMCell` in `tf.contrib.rnn`, whose defaults are no peepholes and `forget_bias=1`.
-    `torch.nn.LSTM` has a projection but no peepholes. Weights start as in Keras.
+    `LSTMCell` in `tf.contrib.rnn`, which has no peepholes by default. The paper writes no
+    `forget_bias`; without it a cell forgets the half of what it holds at each step before it
+    has learned anything. `torch.nn.LSTM` has a projection but no peepholes. Weights start as
+    in Keras.
 
     Args:
         units: the size of `c`, a positive int.
@@ -50,7 +52,7 @@ class LSTMPCell(StandardCell):
         projection_clip: a positive bound for `r`, or None; needs `projection`.
             Default: None.
         activation: for the candidate and the output. Default: `"tanh"`.
-        forget_bias: is added to the forget gate at every step. Default: 0.
+        forget_bias: is added to the forget gate at every step. Default: 1.
         **kwargs: the other arguments of `kcells.StandardCell`. Those that begin with
             `recurrent_` are for `recurrent_kernel`, `peephole_kernel` and
             `projection_kernel`.
@@ -83,7 +85,7 @@ class LSTMPCell(StandardCell):
         cell_clip: float | None = None,
         projection_clip: float | None = None,
         activation: Any = "tanh",
-        forget_bias: float = 0.0,
+        forget_bias: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
@@ -170,7 +172,7 @@ class LSTMPCell(StandardCell):
         """The configurations that `kcells.testing` checks."""
         from kcells.testing import Case
 
-        bounds = {"cell_clip": 0.4, "projection_clip": 0.1, "forget_bias": 1.0}
+        bounds = {"cell_clip": 0.4, "projection_clip": 0.1, "forget_bias": 0.0}
         return [
             Case({"units": 4}, name="peepholes"),
             Case({"units": 4, "projection": 2, **bounds}, name="projection and bounds"),
