@@ -124,6 +124,8 @@ SETTINGS: Mapping[str, Setting] = {
     "s5": Setting(depth=2, encoded=True, activation="gelu"),
     **dict.fromkeys(("bidirectional_grid_lstm", "grid_lstm", "time_freq_lstm"), _WITHIN_A_STEP),
     **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_FRAMES),
+    # As every other LSTM here starts.
+    **dict.fromkeys(("ln_lstm", "mi_lstm"), Setting(lambda *sizes: {"unit_forget_bias": True})),
     "cfc": Setting(lambda units, length, features: {"backbone_units": 2 * units}),
     "cornn": Setting(_oscillating, rates={"adding": 4.0}),
     "glstm": Setting(encoded=True, multiple=2),
