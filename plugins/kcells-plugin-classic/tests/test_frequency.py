@@ -10,7 +10,8 @@ import pytest
 from classic_cells import BATCH, MASK, TIME, as_numpy, assert_near
 
 import kcells
-from kcells.errors import ConfigurationError, StructureError
+from kcells.errors import CellError, ConfigurationError, StructureError
+from kcells_plugin_classic._frequency import FrequencyCell
 
 CELLS = ["time_freq_lstm", "grid_lstm", "bidirectional_grid_lstm"]
 FEATURES, UNITS = 6, 2
@@ -363,3 +364,9 @@ def test_features_must_be_those_of_before(cell, features, rng):
 def test_inputs_must_be_one_tensor(cell):
     with pytest.raises(StructureError, match=r"Cell: .* one tensor of \(batch, features\)"):
         kcells.RNN(kcells.cell(cell, UNITS))({"a": np.ones((2, 4, 3), "float32")})
+
+
+def test_a_cell_without_the_step_of_a_block(rng):
+    layer = kcells.RNN(FrequencyCell(UNITS))
+    with pytest.raises(CellError, match=r"FrequencyCell has no advance\(scan, sums, c, carried\)"):
+        layer(rng.normal(size=(2, 3, 4)).astype("float32"))

@@ -15,7 +15,7 @@ import numpy as np
 from keras import activations, ops
 
 from kcells import StandardCell
-from kcells.errors import ConfigurationError, StructureError
+from kcells.errors import CellError, ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 from kcells_plugin_classic._starting import checked_bound
 
@@ -215,7 +215,9 @@ class FrequencyCell(StandardCell):
         Returns:
             Its new `[h, c]`, and what the next block gets.
         """
-        raise NotImplementedError
+        raise CellError(
+            f"{type(self).__name__} has no advance(scan, sums, c, carried), the step of one block."
+        )
 
 
 def _is_band(pair: Any) -> bool:
