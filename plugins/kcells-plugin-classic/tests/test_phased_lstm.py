@@ -84,7 +84,9 @@ def test_what_is_open_is_an_lstm_with_peepholes(rng):
     layer.cell.shifts.assign(np.zeros(UNITS))
     layer.cell.ratios.assign(np.ones(UNITS))
     inputs["time"] = np.broadcast_to(2.0 * np.arange(TIME)[:, None] + 1.0, SHAPE["time"])
-    lstm = kcells.RNN(kcells.cell("lstmp", UNITS), return_sequences=True, return_state=True)
+    lstm = kcells.RNN(
+        kcells.cell("lstmp", UNITS, forget_bias=0), return_sequences=True, return_state=True
+    )
     lstm.build(SHAPE["features"])
     lstm.set_weights([as_numpy(weight) for weight in layer.weights[:4]])
     assert_near(layer(inputs), lstm(inputs["features"]))
