@@ -37,6 +37,28 @@ class TimeStamps(keras.layers.Layer):
         return {"features": mask, "time": mask}
 
 
+@keras.saving.register_keras_serializable(package="kcells-benchmarks")
+class Beside(keras.layers.Layer):
+    """Puts one number behind the features of every step.
+
+    Args:
+        number: the number.
+    """
+
+    def __init__(self, number: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.number = number
+        self.supports_masking = True
+
+    def call(self, inputs: Any) -> Any:
+        """`(batch, time, features + 1)`."""
+        return ops.pad(inputs, ((0, 0), (0, 0), (0, 1)), constant_values=self.number)
+
+    def get_config(self) -> dict[str, Any]:
+        """The argument of the constructor."""
+        return {**super().get_config(), "number": self.number}
+
+
 def _as_it_is(steps: Any) -> Any:
     return steps
 
@@ -82,6 +104,21 @@ class Setting:
     problems: tuple[str, ...] = ()
     activation: str | None = None
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def _near_the_identity(units: int, length: int, features: int) -> dict[str, Any]:
+    """The factors of all inputs are near 1 at first, by the constant that is their last entry.
+
+    What an Embedding gives is near 0, and so would be the product with the state.
+    """
+
+    def initializer(shape: tuple[int, ...], dtype: Any = None) -> Any:
+        additive = keras.initializers.GlorotUniform()((shape[0], units), dtype)
+        factors = keras.random.normal((shape[0], shape[1] - units), 0.0, 0.1, dtype)
+        constant = ops.one_hot(ops.full((1,), shape[0] - 1), shape[0], axis=0, dtype=dtype)
+        return ops.concatenate([additive, factors + constant], axis=1)
+
+    return {"kernel_initializer": initializer}
 
 
 def _slow(units: int, length: int, features: int) -> dict[str, float]:
@@ -131,6 +168,12 @@ SETTINGS: Mapping[str, Setting] = {
     "glstm": Setting(encoded=True, multiple=2),
     "intersection_rnn": Setting(encoded=True),
     "janet": Setting(lambda units, length, features: {"max_time": float(length)}),
+    # A sequence lasts one unit of time: with one for each step nothing is left of the last one.
+    "ltc": Setting(
+        lambda units, length, features: {"timed": True, "ode_unfolds": 1},
+        adapt=lambda steps: Beside(1.0 / steps.shape[1])(steps),
+    ),
+    "mrnn": Setting(_near_the_identity, adapt=Beside(1.0)),
     "lmu": Setting(lambda units, length, features: {"order": units, "theta": float(length)}),
     "nested": Setting(
         lambda units, length, features: {"unit_2": 2, "unit_3": max(1, units // 2)},

@@ -154,14 +154,19 @@ def on_lstm(w, x, h, c, chunk_size=1):
     return [o * np.tanh(c), c]
 
 
-def nested_lstm(w, x, h, c, inner_c, candidate_activation=lambda a: a):
+def nested_lstm(w, x, h, c, inner_c, candidate_activation=lambda a: a, forget_bias=1.0):
     """Moniz and Krueger 2017, one LSTM in another."""
     n = h.shape[1]
-    i, f, o = (sigmoid(affine(w, x, h, block, n)) for block in (0, 1, 3))
+
+    def gates(weights, x, h):
+        shifts = 0.0, forget_bias, 0.0, 0.0
+        return (sigmoid(affine(weights, x, h, k, n) + shifts[k]) for k in (0, 1, 3))
+
+    i, f, o = gates(w, x, h)
     inner_x = i * candidate_activation(affine(w, x, h, 2, n))
     inner_h = f * c
     of = {name: w[f"{name}_inner"] for name in ("kernel", "recurrent_kernel", "bias")}
-    i, f, inner_o = (sigmoid(affine(of, inner_x, inner_h, block, n)) for block in (0, 1, 3))
+    i, f, inner_o = gates(of, inner_x, inner_h)
     inner_c = f * inner_c + i * np.tanh(affine(of, inner_x, inner_h, 2, n))
     c = inner_o * np.tanh(inner_c)
     return [o * np.tanh(c), c, inner_c]

@@ -450,7 +450,8 @@ def test_on_lstm_of_one_chunk_keeps_its_memory(rng):
 
 def test_nested_lstm_around_a_sum_is_an_lstm(rng):
     """An inner LSTM that adds what it gets: the outer one is the usual."""
-    layer = make_layer(rng, "nested_lstm", candidate_activation="tanh", inner_activation="linear")
+    activations = {"candidate_activation": "tanh", "inner_activation": "linear"}
+    layer = make_layer(rng, "nested_lstm", forget_bias=0.0, **activations)
     cell, sequences = layer.cell, make_inputs(rng)
     adding = np.zeros((UNITS, 4 * UNITS))
     adding[:, 2 * UNITS : 3 * UNITS] = np.eye(UNITS)

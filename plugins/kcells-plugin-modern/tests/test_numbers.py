@@ -40,6 +40,7 @@ CASES = [
     ("on_lstm", {"units": 6, "chunk_size": 2}, {"chunk_size": 2}, 3),
     ("nested_lstm", {}, None, 6),
     ("nested_lstm", {"candidate_activation": "tanh"}, {"candidate_activation": np.tanh}, 6),
+    ("nested_lstm", {"forget_bias": 0.0}, {"forget_bias": 0.0}, 6),
     ("unicornn", {}, None, 4),
     ("unicornn", {"dt": 0.9, "alpha": 0.4}, None, 4),
     ("lmu", {"order": 4, "theta": 6.0}, {"matrices": lmu_matrices(4, 6.0)}, 6),

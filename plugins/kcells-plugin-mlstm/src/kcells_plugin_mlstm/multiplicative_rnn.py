@@ -33,6 +33,11 @@ class MultiplicativeRNNCell(StandardCell):
     recurrence, equations 7 and 8, has no bias at all: take `use_bias=False`. Matrices start as in
     Keras' cells; the paper's are made for its second-order optimizer.
 
+    All that is remembered passes through `W_mx x_t`. The paper's inputs are one-hot, each with
+    factors of its own. Where inputs are near zero, as those of a new `keras.layers.Embedding`
+    are, so is the memory, and the gradient that could change it: put a constant beside the inputs
+    and let its factors start at 1, in a `kernel_initializer` of your own.
+
     Args:
         units: the size of the state, a positive int.
         activation: Default: `"tanh"`.

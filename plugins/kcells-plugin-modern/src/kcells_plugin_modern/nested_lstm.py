@@ -20,7 +20,7 @@ __all__ = ["NestedLSTMCell"]
 class NestedLSTMCell(StandardCell):
     """An LSTM in which an inner LSTM takes the place of the sum that makes its memory.
 
-        (i_t; f_t; o_t) = recurrent_activation(W x_t + U h_{t-1} + b)
+        (i_t; f_t; o_t) = recurrent_activation(W x_t + U h_{t-1} + b + (0; forget_bias; 0))
         g_t = candidate_activation(W_g x_t + U_g h_{t-1} + b_g)
 
     What an LSTM would add up are the inputs and the state of the inner one:
@@ -28,7 +28,7 @@ class NestedLSTMCell(StandardCell):
         x'_t = i_t * g_t
         h'_t = f_t * c_{t-1}
 
-        (i'_t; f'_t; o'_t) = recurrent_activation(W' x'_t + U' h'_t + b')
+        (i'_t; f'_t; o'_t) = recurrent_activation(W' x'_t + U' h'_t + b' + (0; forget_bias; 0))
         c'_t = f'_t * c'_{t-1} + i'_t * inner_activation(W'_g x'_t + U'_g h'_t + b'_g)
 
         c_t = o'_t * inner_activation(c'_t)
@@ -39,9 +39,11 @@ class NestedLSTMCell(StandardCell):
     Differences: the paper writes a function for each activation. Those who implemented it for
     TensorFlow (hannw/nlstm) and for Keras (titu1994/Nested-LSTM) both note that in the paper the
     activation of the outer candidate, and no other, is the identity, which is the default here.
-    Implementations on PyTorch take tanh. That for TensorFlow adds 1 to the forget gates before
-    their activation; that for Keras adds `i_t` and `g_t` where the paper multiplies them. Deeper
-    nesting is left out. Weights start as in Keras' own cells, but all biases at zero.
+    Implementations on PyTorch take tanh. The paper's equations have no constant, which is
+    `forget_bias=0`; here it is 1, as in that for TensorFlow, for without it either LSTM forgets
+    the half of what it holds at each step before it has learned to keep. That for Keras adds
+    `i_t` and `g_t` where the paper multiplies them. Deeper nesting is left out. Weights start as
+    in Keras' own cells, but all biases at zero.
 
     Args:
         units: the size of each state, a positive int.
@@ -49,6 +51,7 @@ class NestedLSTMCell(StandardCell):
         candidate_activation: for the outer candidate. Default: `"linear"`.
         inner_activation: for candidate and output of the inner LSTM. Default: `"tanh"`.
         recurrent_activation: for all gates. Default: `"sigmoid"`.
+        forget_bias: is added to both forget gates at every step. Default: 1.
         **kwargs: the other arguments of `kcells.StandardCell`.
 
     Shapes: inputs `(batch, features)`; states `[h, c, c']`; all, and the output, which is `h`,
@@ -77,6 +80,7 @@ class NestedLSTMCell(StandardCell):
         candidate_activation: Any = "linear",
         inner_activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
+        forget_bias: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
@@ -84,6 +88,7 @@ class NestedLSTMCell(StandardCell):
         self.candidate_activation = activations.get(candidate_activation)
         self.inner_activation = activations.get(inner_activation)
         self.recurrent_activation = activations.get(recurrent_activation)
+        self.forget_bias = forget_bias
         self.state_size = [units] * 3
 
     def add_weights(self, features: int) -> None:
@@ -99,7 +104,8 @@ class NestedLSTMCell(StandardCell):
     def _gates(self, sums: Tensor, activation: Any) -> list[Tensor]:
         """Gates i, f, o and the candidate g, from the four blocks."""
         i, f, g, o = ops.split(sums, 4, axis=-1)
-        return [*map(self.recurrent_activation, (i, f, o)), activation(g)]
+        gates = map(self.recurrent_activation, (i, f + self.forget_bias, o))
+        return [*gates, activation(g)]
 
     def _inner(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Output and memory of the inner LSTM."""
@@ -126,7 +132,8 @@ class NestedLSTMCell(StandardCell):
         """The configurations that `kcells.testing` checks."""
         from kcells.testing import Case
 
+        plain = {"candidate_activation": "tanh", "forget_bias": 0.0, "use_bias": False}
         return [
             Case({"units": 4}, name="default"),
-            Case({"units": 4, "candidate_activation": "tanh", "use_bias": False}, name="tanh"),
+            Case({"units": 4, **plain}, name="tanh, no biases"),
         ]
