@@ -25,7 +25,7 @@ class Documentation:
         summary: its first paragraph.
         equations: its indented blocks, without the text between them.
         paper: who published the cell.
-        arguments: what is said of each argument of the constructor.
+        arguments: what is said of each argument, by name.
     """
 
     summary: str = ""
@@ -63,8 +63,15 @@ _OF_KERAS = {
 
 
 def documentation_of(cls: type) -> Documentation:
-    """What there is to read about a cell class; of its own docstring, none that it inherits."""
-    found = read(vars(cls).get("__doc__") or "")
+    """What there is to read about a cell class; of its own docstring, none that it inherits.
+
+    Of its bases come the arguments that it hands on to them, which they explain.
+    """
+    arguments: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found = read(vars(base).get("__doc__") or "")
+        arguments |= found.arguments
+    found = dataclasses.replace(found, arguments=arguments)
     if cls.__module__.startswith("keras.") and cls.__name__ in _OF_KERAS:
         equations, paper = _OF_KERAS[cls.__name__]
         return dataclasses.replace(found, equations=equations, paper=paper)

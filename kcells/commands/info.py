@@ -119,7 +119,7 @@ def _arguments(data: dict[str, Any]) -> Any:
     for row in data["arguments"]:
         default = Text("required", "yellow") if row["required"] else printable(row["default"])
         about = _DEFAULT.sub("", row["about"])
-        shown = Text("as above", "dim") if about == before else printable(about)
+        shown = Text("as above", "dim") if about and about == before else printable(about)
         table.add_row(row["name"], default, shown)
         before = about
     return table if data["arguments"] else Text("none")

@@ -7,6 +7,7 @@ import keras
 import pytest
 
 import kcells
+from kcells.cells.signature import constructor_parameters
 from kcells.commands.arguments import parse
 from kcells.commands.docstring import documentation_of, read
 from tests.fake_dists import run_python
@@ -66,11 +67,13 @@ def test_a_docstring_of_another_kind(text):
 def test_every_installed_cell_says_all(info):
     from kcells import registry
 
-    found = documentation_of(registry.load(info.qualified_id))
+    cls = registry.load(info.qualified_id)
+    found = documentation_of(cls)
     assert found.summary
     assert "_t = " in found.equations or "_t\n" in found.equations
     assert any(character.isdigit() for character in found.paper)
-    assert found.arguments
+    missing = {name for name in constructor_parameters(cls) if not found.arguments.get(name)}
+    assert not missing
 
 
 def test_a_docstring_is_not_inherited():
@@ -79,6 +82,20 @@ def test_a_docstring_is_not_inherited():
 
     assert documentation_of(Silent).summary == ""
     assert documentation_of(Silent).equations == ""
+
+
+def test_what_goes_to_a_base_is_explained_by_it():
+    class Inner(kcells.StandardCell):
+        """A cell.
+
+        Args:
+            units: how many there are.
+        """
+
+    found = documentation_of(Inner)
+    assert (found.summary, found.equations, found.paper) == ("A cell.", "", "")
+    assert found.arguments["units"] == "how many there are."
+    assert found.arguments["recurrent_dropout"].startswith("the share of the state")
 
 
 def test_a_table(kcells_command):

@@ -55,8 +55,14 @@ class FrequencyCell(StandardCell):
     `advance`, the step of one block.
 
     Args:
-        units, feature_size, frequency_skip, bands, peepholes, cell_clip, activation,
-            forget_bias: as `TimeFreqLSTMCell` documents them.
+        units: the size of the states of a block, a positive int.
+        feature_size: how many features a block has; None for a whole band. Default: None.
+        frequency_skip: how far the blocks are apart. Default: 1.
+        bands: pairs `(start, end)` of features; None for all features in one. Default: None.
+        peepholes: whether the gates see the cells.
+        cell_clip: a positive bound for the cells, or None. Default: None.
+        activation: for the candidate and the output. Default: `"tanh"`.
+        forget_bias: is added to the forget gates at every step. Default: 1.
         **kwargs: the other arguments of `kcells.StandardCell`.
     """
 
