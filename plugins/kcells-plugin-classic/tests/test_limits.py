@@ -1,5 +1,6 @@
 """Settings in which a cell is a simpler one, how weights start, and what is refused."""
 
+import keras
 import numpy as np
 import pytest
 from classic_cells import (
@@ -16,6 +17,7 @@ from classic_cells import (
 
 import kcells
 from kcells.errors import ConfigurationError, StructureError
+from kcells_plugin_classic import MaxAbsolute
 
 CELLS = [
     *("basic_rnn", "basic_lstm", "lstmp", "cifg_lstm", "glstm", "gru_v1", "gru_v3"),
@@ -289,3 +291,26 @@ def test_what_stands_in_the_way_of_a_kernel(cell, arguments, condition):
     reasons = kcells.explain(kcells.build(cell, UNITS, **arguments)).reasons
     failed = [reason.condition for reason in reasons if not reason.holds]
     assert any(text.startswith(condition) for text in failed), failed
+
+
+# -- The bound of the IndRNN's recurrent weights
+
+
+def test_a_bound_holds_while_the_weights_are_trained(rng, tmp_path):
+    layer = kcells.build("indrnn", UNITS, recurrent_constraint=MaxAbsolute(1.01))
+    model = keras.Sequential([keras.Input((TIME, FEATURES)), layer])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    sequences, targets = inputs(rng), rng.normal(size=(BATCH, UNITS)).astype("float32")
+    model.fit(sequences, 50.0 * targets, epochs=3, verbose=0)
+    weights = np.abs(as_numpy(layer.cell.recurrent_kernel))
+    assert weights.max() == pytest.approx(1.01)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").layers[-1].cell
+    assert isinstance(again.recurrent_constraint, MaxAbsolute)
+    assert again.recurrent_constraint.bound == 1.01
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])
+def test_no_bound(bound):
+    with pytest.raises(ConfigurationError, match="must be a positive float"):
+        MaxAbsolute(bound)

@@ -18,6 +18,7 @@ from kcells_plugin_classic.indy_lstm import IndyLSTMCell
 from kcells_plugin_classic.intersection_rnn import IntersectionRNNCell
 from kcells_plugin_classic.lstm_block import LSTMBlockCell
 from kcells_plugin_classic.lstmp import LSTMPCell
+from kcells_plugin_classic.max_absolute import MaxAbsolute
 from kcells_plugin_classic.nas import NASCell
 from kcells_plugin_classic.phased_lstm import PhasedLSTMCell
 from kcells_plugin_classic.time_freq_lstm import TimeFreqLSTMCell
@@ -42,6 +43,7 @@ __all__ = [
     "IntersectionRNNCell",
     "LSTMBlockCell",
     "LSTMPCell",
+    "MaxAbsolute",
     "NASCell",
     "PhasedLSTMCell",
     "TimeFreqLSTMCell",

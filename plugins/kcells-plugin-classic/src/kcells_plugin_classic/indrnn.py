@@ -28,14 +28,16 @@ class IndRNNCell(StandardCell):
     Building A Longer and Deeper RNN", arXiv:1803.04831.
 
     Differences: none in the equations. For sequences of T steps the paper keeps the entries
-    of `u` below the T-th root of a bound for what the state may grow by; here that is a
-    matter of `recurrent_constraint`. torchrecurrent has tanh, and draws `u` from a normal
-    distribution.
+    of `u` below the T-th root of a bound for what the state may grow by; here nothing does but
+    `recurrent_constraint`, and over 200 steps a state may grow until it is no number.
+    torchrecurrent has tanh, and draws `u` from a normal distribution.
 
     Args:
         units: the size of the state, a positive int.
         activation: for the new state. Default: `"relu"`, as in the paper.
         recurrent_initializer: for `recurrent_kernel`. Default: None, uniform from 0 to 1.
+        recurrent_constraint: for the same. Default: None; `MaxAbsolute(2.0 ** (1 / T))` of this
+            package is the paper's bound for twice the state in T steps.
         **kwargs: the other arguments of `kcells.StandardCell`.
 
     Shapes: inputs `(batch, features)`; states `[h]`; `h` and the output, which is `h`,
