@@ -43,6 +43,17 @@ def test_tables_of_the_dispatcher():
     assert tool["page"](text.replace("hard_sigmoid", "")) == text
 
 
+@pytest.mark.once
+def test_sessions(tmp_path):
+    """Those that need neither Keras nor a file; the tool repeats the others too."""
+    tool = runpy.run_path(str(ROOT / "tools" / "sessions.py"))
+    text = (ROOT / "docs" / "command.md").read_text(encoding="utf-8")
+    assert tool["page"](text, tmp_path, {"list", "new"}) == text, "run python tools/sessions.py"
+    older = text.replace("mi_gru", "mi_gro").replace("tests/test_laws.py", "tests/laws.py")
+    assert tool["page"](older, tmp_path, {"list", "new"}).count("mi_gro") == 0
+    assert "tests/test_laws.py" in tool["page"](older, tmp_path, {"list", "new"})
+
+
 def test_table_of_figures():
     tool = runpy.run_path(str(ROOT / "tools" / "speed_tables.py"))
     text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import sys
+from collections import Counter
 from typing import Any, NamedTuple
 
 import click
@@ -209,11 +210,20 @@ def _notes(console: Console, data: dict[str, Any]) -> None:
             f"Ambiguous ids, to be used with their distribution: {_list(data, 'ambiguous')}."
         )
     if data[VARIABLE] is not None:
-        hidden = _list(data, "hidden") or "nothing that is installed"
+        hidden = _by_distribution(data["hidden"]) or "nothing that is installed"
         lines.append(f"{VARIABLE}={data[VARIABLE]} hides {hidden}.")
     console.print()
     for line in lines:
         console.print(Text(printable(line)))
+
+
+def _by_distribution(names: list[str]) -> str:
+    """How many cells of each distribution there are; their names would fill a screen."""
+    counts = Counter(name.partition(":")[0] for name in names)
+    return ", ".join(
+        f"{distribution} ({count} cell{'s' * (count > 1)})"
+        for distribution, count in sorted(counts.items())
+    )
 
 
 def _list(data: dict[str, Any], key: str) -> str:

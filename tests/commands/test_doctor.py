@@ -1,6 +1,7 @@
 """`kcells doctor`: what its children report, and what it makes of it."""
 
 import json
+import re
 
 import keras
 import pytest
@@ -149,6 +150,7 @@ def test_ambiguous_and_hidden(site, children, kcells_command, monkeypatch):
     assert "odd-two:foo" in data["hidden"]
     shown = " ".join(kcells_command("doctor").output.split())
     assert "KCELLS_PLUGINS=odd-one hides" in shown
+    assert re.search(r"kcells-plugin-mlstm \(\d+ cells\),.* odd-two \(1 cell\)\.", shown)
 
 
 def test_what_a_child_reports(site):
