@@ -27,12 +27,19 @@ _OF_EQUATIONS = {
 """The laws that a comparison with NumPy, which each cell has on every backend, leaves open."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Lets the whole kit run on any backend, which takes an hour on some."""
+    parser.addoption("--all-laws", action="store_true", help="every law for every cell")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what need not run once more on another backend."""
     if keras.backend.backend() != "tensorflow":
         for item in items:
             if item.get_closest_marker("once"):
                 item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
+    if config.getoption("--all-laws"):
+        return
     left_out = [item for item in items if not _says_something_new(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
