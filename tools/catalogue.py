@@ -34,7 +34,7 @@ SIZES = tuple(itertools.product((10, 14, 22), (6, 8, 12)))
 
 IN_TORCHRECURRENT = {
     *("cornn", "fast_grnn", "fast_rnn", "indrnn", "intersection_rnn", "janet", "lem", "li_gru"),
-    *("mgu", "mlstm", "nas", "ugrnn", "unicornn"),
+    *("lstmp", "mgu", "mlstm", "nas", "ugrnn", "unicornn"),
 }
 ELSEWHERE = {
     # Who else ships the cell, in a release that can be installed today.

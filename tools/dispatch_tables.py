@@ -34,7 +34,7 @@ def conditions() -> Iterable[Sequence[str]]:
                 kernel=KernelFacts("relu", "hard_sigmoid", False, False, 0.1, 0.1),
                 is_keras=False,
             ),
-            LayerFacts("never", unroll=True, takes_constants=True),
+            LayerFacts("never", unroll=True, takes_constants=True, tbptt=5, checkpoint=True),
         )
     }
     failing |= {r.condition: r.detail for r in substitution(CellFacts(), LayerFacts())[1:]}
@@ -65,7 +65,7 @@ def kernels() -> Iterable[Sequence[str]]:
                 ", ".join(kernel.dtypes),
                 "yes" if kernel.under_xla else "no",
                 "yes" if kernel.both_directions else "no",
-                ", ".join(f"`{part.strip()}`" for part in kernel.calls.split(",")),
+                ", ".join(part if " " in part else f"`{part}`" for part in kernel.calls.split(", ")),
             )
 
 

@@ -46,7 +46,7 @@ class Kernel:
         dtypes: the compute dtypes that it takes.
         under_xla: whether it may be part of a graph that XLA compiles.
         both_directions: whether one call runs both directions of a `Bidirectional`.
-        calls: the function that is called.
+        calls: what is called.
     """
 
     name: KernelName
@@ -98,7 +98,7 @@ KERNELS = (
         ("float32", "float64", "bfloat16"),
         under_xla=True,
         both_directions=True,
-        calls="torch.lstm, torch.gru",
+        calls="torch.lstm, kcells' own for a GRU",
     ),
 )
 """Every fused kernel that kcells calls. They are called without going through Keras,

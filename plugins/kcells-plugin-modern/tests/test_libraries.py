@@ -448,6 +448,14 @@ def test_on_lstm_of_one_chunk_keeps_its_memory(rng):
     assert_close(layer(make_inputs(rng), initial_state=[h, c])[2], c)
 
 
+def test_a_nested_lstm_of_an_earlier_version_has_no_forget_bias():
+    config = kcells.cell("nested_lstm", UNITS, dtype="float16").get_config()
+    assert kcells.cell("nested_lstm", UNITS).from_config(config).forget_bias == 1.0
+    del config["forget_bias"]
+    cell = kcells.cell("nested_lstm", UNITS).from_config(config)
+    assert (cell.forget_bias, cell.compute_dtype) == (0.0, "float16")
+
+
 def test_nested_lstm_around_a_sum_is_an_lstm(rng):
     """An inner LSTM that adds what it gets: the outer one is the usual."""
     activations = {"candidate_activation": "tanh", "inner_activation": "linear"}

@@ -128,6 +128,12 @@ class NestedLSTMCell(StandardCell):
         return h, [h, c, inner]
 
     @classmethod
+    def from_config(cls, config: dict[str, Any]) -> NestedLSTMCell:
+        """A cell from `get_config`; without a forget bias, as files of version 0.1 are."""
+        cell: NestedLSTMCell = super().from_config({"forget_bias": 0.0, **config})
+        return cell
+
+    @classmethod
     def check_cases(cls) -> list[Case]:
         """The configurations that `kcells.testing` checks."""
         from kcells.testing import Case
