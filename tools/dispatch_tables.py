@@ -65,8 +65,13 @@ def kernels() -> Iterable[Sequence[str]]:
                 ", ".join(kernel.dtypes),
                 "yes" if kernel.under_xla else "no",
                 "yes" if kernel.both_directions else "no",
-                ", ".join(part if " " in part else f"`{part}`" for part in kernel.calls.split(", ")),
+                ", ".join(map(_code, kernel.calls.split(", "))),
             )
+
+
+def _code(called: str) -> str:
+    """A name as code; words as they are."""
+    return called if " " in called else f"`{called}`"
 
 
 def _kernel(builtin: str, backend: str, device: str) -> str:

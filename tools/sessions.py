@@ -19,7 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "command.md"
-SESSION = re.compile(r"^```text\n\$ ([^\n]+)\n(.*?)^```$", flags=re.M | re.S)
+SESSION = re.compile(r"^```text\n\$ ([^\n]+)\n.*?^```$", flags=re.M | re.S)
 REPEATED = frozenset({"list", "info", "new", "check", "explain", "inspect"})
 """The subcommands that print the same on every machine."""
 
@@ -28,7 +28,7 @@ def page(text: str, folder: Path, repeated: Collection[str] = REPEATED) -> str:
     """`text` with the sessions of these subcommands as they are today."""
 
     def renewed(session: re.Match[str]) -> str:
-        line, before = session.groups()
+        line = session[1]
         subcommand, *arguments = line.partition("kcells ")[2].split()
         files = [word for word in arguments if word.endswith(".keras")]
         if subcommand not in repeated or not all((folder / file).exists() for file in files):
