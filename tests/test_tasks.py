@@ -34,16 +34,33 @@ def test_problems(name, learning):
     """Held-out examples are no training examples; chance is what a constant answer scores."""
     problem = learning("problems").PROBLEMS[name]
     rng = np.random.default_rng(1)
-    inputs, targets = problem.data.draw(rng, 64)
+    inputs, targets = problem.data.draw(rng, 4000)
     held_out, answers = problem.data.held_out
     assert inputs.shape[1:] == held_out.shape[1:]
     assert targets.shape[1:] == answers.shape[1:]
     seen = {example.tobytes() for example in inputs}
     assert not seen & {example.tobytes() for example in held_out}
-    assert problem.above_chance(problem.chance) == 0
-    assert problem.above_chance(problem.best) == 1
-    if problem.measure == "accuracy":
-        assert problem.chance == max(np.mean(answers == k) for k in range(problem.outputs))
+    constants = {
+        "accuracy": lambda: max(np.mean(answers == k) for k in range(problem.outputs)),
+        "error": lambda: min(np.mean((answers - k) ** 2) for k in np.arange(0.8, 1.2, 1e-4)),
+        "bits": lambda: _entropy(np.unique(answers, return_counts=True)[1] / answers.size),
+    }
+    assert problem.chance == pytest.approx(constants[problem.measure](), abs=1e-6)
+
+
+def _entropy(shares):
+    return -shares @ np.log2(shares)
+
+
+def test_no_text_is_in_both_parts(learning, monkeypatch):
+    """The last tenth is held out: training windows, with what follows them, end before it."""
+    topics = {"a": "".join(map(chr, range(1000, 2000)))}
+    monkeypatch.setattr("pydoc_data.topics.topics", topics)
+    data = learning("problems")._characters(64)
+    drawn = np.concatenate([np.ravel(part) for part in data.draw(np.random.default_rng(0), 5000)])
+    held_out = np.concatenate([np.ravel(part) for part in data.held_out])
+    assert drawn.max() < 900 <= held_out.min()
+    assert drawn.max() > 890
 
 
 def test_what_the_made_up_problems_ask_for(learning):
@@ -61,16 +78,25 @@ def test_what_the_made_up_problems_ask_for(learning):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["lstm", "lru", "conv_lstm", "parallel", "nested", "phased_lstm"])
-def test_models_keep_to_the_budget(name, learning, shortened):
-    models = learning("models")
-    units = models.units_for(name, shortened)
+@pytest.mark.parametrize("problem", ["rows", "adding"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("lstm", "lru", "conv_lstm", "parallel", "nested", "phased_lstm", "xlstm_mlstm"),
+        *("intersection_rnn", "rg_lru", "s5", "sru"),  # with as many features as units, another
+    ],
+)
+def test_models_keep_to_the_budget(name, problem, learning):
+    models, campaign = learning("models"), learning("campaign")
+    if not campaign.takes_part(name, problem):
+        pytest.skip("it takes no part")
+    asked = dataclasses.replace(learning("problems").PROBLEMS[problem], budget=1500)
+    units = models.units_for(name, asked)
     step = learning("cells").setting_of(name).multiple
     sizes = [
-        models.parameters(models.make_model(name, shortened, count))
-        for count in (units, units + step)
+        models.parameters(models.make_model(name, asked, count)) for count in (units, units + step)
     ]
-    assert sizes[0] <= shortened.budget < sizes[1]
+    assert sizes[0] <= asked.budget < sizes[1]
 
 
 @pytest.mark.once
@@ -141,17 +167,45 @@ def test_what_is_asked_for_is_known_before_anything_runs(learning, tmp_path):
 
 
 def test_the_table(learning):
-    """What is no better than chance is in brackets; the rest has median and range."""
-    run = dict.fromkeys(("units", "parameters", "rate", "steps", "seconds"), 1)
+    """Median, best and worst; little is in brackets, and no number is the worst."""
+    run = dict.fromkeys(("units", "parameters", "rate", "seconds"), 1) | {"steps": 50}
     run |= {"backend": keras.backend.backend(), "versions": {}, "date": "2026-01-01"}
-    made = [
-        learning("training").Run(**run, cell=cell, problem="rows", seed=seed, curve=[0.1, score])
-        for cell, scores in {"good": (0.7, 0.9, 0.8), "poor": (0.12,)}.items()
-        for seed, score in enumerate(scores)
+
+    def runs(problem, chance, curves):
+        facts = {**run, "problem": problem, "chance": chance}
+        return [
+            learning("training").Run(**facts, cell=cell, seed=seed, curve=curve)
+            for cell, found in curves.items()
+            for seed, curve in enumerate(found)
+        ]
+
+    nan = float("nan")
+    rows = {
+        "good": ([0.1, 0.7], [0.1, 0.9], [0.1, 0.8]),
+        "poor": ([0.1, 0.12],),
+        "torn": ([0.1, 0.9], [0.1, nan], [0.1, 0.8]),
+        "gone": ([0.1, nan], [0.1, nan], [0.1, 0.8]),
+    }
+    adding = {
+        "good": ([0.2, 0.1, 0.001], [0.2, 0.002], [0.2, 0.0019]),
+        "poor": ([0.2, 0.1, 0.0005], [0.2, 0.0015]),
+        "slow": ([0.2, 0.0001], [0.2, 0.1], [0.2, 0.2]),
+    }
+    made = [*runs("rows", 0.1, rows), *runs("adding", 0.18, adding)]
+    report = learning("report")
+    lines = report.table(made).splitlines()
+    assert "steps until solved" in lines[0]
+    assert lines[2] == "| *chance* | 10.0 | 0.1800 |"
+    assert lines[3:] == [
+        "| `gone` | [nan (80.0 to nan)] |  |",
+        "| `good` | 80.0 (90.0 to 70.0) | 0.0019 (100 steps to 0.0020) |",
+        "| `poor` | [12.0] | 100 steps (50 steps to 100 steps) |",
+        "| `slow` |  | 0.1000 (50 steps to 0.2000) |",
+        "| `torn` | 80.0 (90.0 to nan) |  |",
     ]
-    table = learning("report").table(made)
-    assert "| `good` | 80.0 (70.0 to 90.0) |" in table
-    assert "| `poor` | [12.0] |" in table
+    problems = learning("problems").PROBLEMS
+    assert list(report.by_cell(made, problems["rows"])) == ["good", "torn", "poor", "gone"]
+    assert list(report.by_cell(made, problems["adding"])) == ["poor", "good", "slow"]
 
 
 def test_the_table_of_results_is_that_of_the_runs(learning):
@@ -159,6 +213,8 @@ def test_the_table_of_results_is_that_of_the_runs(learning):
     assert (
         RESULTS.with_suffix(".md").read_text() == learning("report").table([*runs.values()]) + "\n"
     )
+    budgets = {name: problem.budget for name, problem in learning("problems").PROBLEMS.items()}
+    assert all(run.parameters <= budgets[run.problem] for run in runs.values())
     units = {run.key[:2]: run.units for run in runs.values()}
     assert all(run.units == units[run.key[:2]] for run in runs.values())
 

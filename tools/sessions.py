@@ -50,10 +50,11 @@ def printed(line: str, folder: Path) -> str:
             command,
             cwd=copy,
             env={**os.environ, **settings, "COLUMNS": "80", "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             encoding="utf-8",
         )
+    if done.returncode not in (0, 1) or not done.stdout:
+        raise SystemExit(f"{line}\n{done.stderr}\n  Nothing was written.")
     return "".join(f"{shown.rstrip()}\n" for shown in done.stdout.splitlines())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -105,6 +106,6 @@ def _run(learner: Learner, seed: int, progress: Progress) -> Run:
     return Run(
         **result,
         backend=keras.backend.backend(),
-        versions=versions(),
+        versions={**versions(), "python": platform.python_version()},
         date=datetime.date.today().isoformat(),
     )

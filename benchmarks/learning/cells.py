@@ -78,12 +78,28 @@ def _frames(row: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a layer is in a model.
+
+    Attributes:
+        units: of the cell.
+        length: the number of time steps.
+        features: of each of them.
+        layer: how many layers of the cell are before it.
+    """
+
+    units: int
+    length: int
+    features: int
+    layer: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Setting:
     """How one cell takes part.
 
     Attributes:
-        arguments: of the cell's constructor, without `units`; from the numbers of units, of
-            time steps and of features.
+        arguments: of the cell's constructor, without `units`, from where the layer is.
         adapt: from a sequence of vectors to the structure that the cell takes.
         encoded: whether a Dense layer first makes as many features as units, for cells
             that mix inputs and state entry by entry.
@@ -96,7 +112,7 @@ class Setting:
         rates: factors on the learning rate, by problem.
     """
 
-    arguments: Callable[[int, int, int], Mapping[str, Any]] = lambda units, length, features: {}
+    arguments: Callable[[Place], Mapping[str, Any]] = lambda at: {}
     adapt: Callable[[Any], Any] = _as_it_is
     encoded: bool = False
     depth: int = 1
@@ -106,86 +122,89 @@ class Setting:
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def _near_the_identity(units: int, length: int, features: int) -> dict[str, Any]:
+def _near_the_identity(at: Place) -> dict[str, Any]:
     """The factors of all inputs are near 1 at first, by the constant that is their last entry.
 
     What an Embedding gives is near 0, and so would be the product with the state.
     """
 
     def initializer(shape: tuple[int, ...], dtype: Any = None) -> Any:
-        additive = keras.initializers.GlorotUniform()((shape[0], units), dtype)
-        factors = keras.random.normal((shape[0], shape[1] - units), 0.0, 0.1, dtype)
+        additive = keras.initializers.GlorotUniform()((shape[0], at.units), dtype)
+        factors = keras.random.normal((shape[0], shape[1] - at.units), 0.0, 0.1, dtype)
         constant = ops.one_hot(ops.full((1,), shape[0] - 1), shape[0], axis=0, dtype=dtype)
         return ops.concatenate([additive, factors + constant], axis=1)
 
     return {"kernel_initializer": initializer}
 
 
-def _bounded(units: int, length: int, features: int) -> dict[str, Any]:
+def _bounded(at: Place) -> dict[str, Any]:
     """As the paper has it: relu, without a bound, grows until it is no number."""
     from kcells_plugin_classic import MaxAbsolute
 
-    return {"recurrent_constraint": MaxAbsolute(2.0 ** (1.0 / length))}
+    return {"recurrent_constraint": MaxAbsolute(2.0 ** (1.0 / at.length))}
 
 
-def _slow(units: int, length: int, features: int) -> dict[str, float]:
+def _slow(at: Place) -> dict[str, float]:
     """For long sequences the paper starts with eigenvalues near 1, of small phases."""
-    return {"r_min": 0.9, "r_max": 0.999, "max_phase": 0.314} if length >= 64 else {}
+    return {"r_min": 0.9, "r_max": 0.999, "max_phase": 0.314} if at.length >= 64 else {}
 
 
-def _oscillating(units: int, length: int, features: int) -> dict[str, float]:
+def _fast(at: Place) -> dict[str, float]:
+    """For short sequences: where the decay starts in the authors' code, not in their paper."""
+    return {"r_min": 0.43, "r_max": 0.992} if at.length < 64 else {}
+
+
+def _oscillating(at: Place) -> dict[str, float]:
     """The steps in time have to add up to something; the other numbers are the paper's.
 
     It has them for the adding problem of 500 steps; the defaults are for digits of 784.
     """
-    if length == 200:
+    if at.length == 200:
         return {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0}
-    return {"dt": 0.042 if length > 100 else 0.25}
+    return {"dt": 0.042 if at.length > 100 else 0.25}
 
 
 _ROWS = ("rows",)
 _DEEP = Setting(depth=2)
 _WITHIN_A_STEP = Setting(
     # Blocks of four features, where there are several.
-    lambda units, length, features: {"feature_size": 4, "frequency_skip": 4} if features > 4 else {}
+    lambda at: {"feature_size": 4, "frequency_skip": 4} if at.features > 4 else {}
 )
 _ON_FRAMES = Setting(
-    lambda units, length, features: {"kernel_size": 3, "padding": "same"},
+    lambda at: {"kernel_size": 3, "padding": "same"},
     adapt=_frames,
     problems=_ROWS,
 )
 
 SETTINGS: Mapping[str, Setting] = {
     **dict.fromkeys(("indy_gru", "indy_lstm", "min_gru", "min_lstm", "qrnn", "sru"), _DEEP),
-    # The paper trains lower bounds that come near 1 in its upper layers.
-    "hgru": Setting(lambda units, length, features: {"lower_bound": 1 - 4 / length}, depth=2),
+    # The paper has lower bounds from 0 in the first layer to near 1 in the last.
+    "hgru": Setting(lambda at: {"lower_bound": at.layer * (1 - 4 / at.length)}, depth=2),
     "indrnn": Setting(_bounded, depth=2),
     # Four heads, as the authors have; with one, all would forget equally fast at first.
-    "xlstm_mlstm": Setting(lambda units, length, features: {"heads": 4}, depth=2, multiple=4),
-    "unicornn": Setting(
-        lambda units, length, features: {"dt": 0.1 if length > 100 else 0.5}, depth=2
-    ),
+    "xlstm_mlstm": Setting(lambda at: {"heads": 4}, depth=2, multiple=4),
+    "unicornn": Setting(lambda at: {"dt": 0.1 if at.length > 100 else 0.5}, depth=2),
     "lru": Setting(_slow, depth=2, activation="gelu"),
-    "rg_lru": Setting(depth=2, encoded=True),
+    "rg_lru": Setting(_fast, depth=2, encoded=True),
     "s5": Setting(depth=2, encoded=True, activation="gelu"),
     **dict.fromkeys(("bidirectional_grid_lstm", "grid_lstm", "time_freq_lstm"), _WITHIN_A_STEP),
     **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_FRAMES),
     # As every other LSTM here starts.
-    **dict.fromkeys(("ln_lstm", "mi_lstm"), Setting(lambda *sizes: {"unit_forget_bias": True})),
-    "cfc": Setting(lambda units, length, features: {"backbone_units": 2 * units}),
+    **dict.fromkeys(("ln_lstm", "mi_lstm"), Setting(lambda at: {"unit_forget_bias": True})),
+    "cfc": Setting(lambda at: {"backbone_units": 2 * at.units}),
     "cornn": Setting(_oscillating, rates={"adding": 4.0}),
     "glstm": Setting(encoded=True, multiple=2),
     "intersection_rnn": Setting(encoded=True),
-    "janet": Setting(lambda units, length, features: {"max_time": float(length)}),
+    "janet": Setting(lambda at: {"max_time": float(at.length)}),
     # A sequence lasts one unit of time: with one for each step nothing is left of the last one.
     "ltc": Setting(
-        lambda units, length, features: {"timed": True, "ode_unfolds": 1},
+        lambda at: {"timed": True, "ode_unfolds": 1},
         adapt=lambda steps: Beside(1.0 / steps.shape[1])(steps),
     ),
     "mrnn": Setting(_near_the_identity, adapt=Beside(1.0)),
-    "lmu": Setting(lambda units, length, features: {"order": units, "theta": float(length)}),
+    "lmu": Setting(lambda at: {"order": at.units, "theta": float(at.length)}),
     "nested": Setting(
-        lambda units, length, features: {"unit_2": 2, "unit_3": max(1, units // 2)},
+        lambda at: {"unit_2": 2, "unit_3": max(1, at.units // 2)},
         adapt=_vector_and_matrix,
         multiple=2,
         problems=_ROWS,
@@ -200,11 +219,12 @@ def setting_of(name: str) -> Setting:
     return SETTINGS.get(name, Setting())
 
 
-def layer_of(name: str, units: int, steps: Any, return_sequences: bool) -> Any:
-    """A layer of the cell for these steps."""
+def layer_of(name: str, units: int, steps: Any, number: int, return_sequences: bool) -> Any:
+    """The layer of the cell for these steps that has `number` layers before it."""
     if name == "parallel":
         first: Any = {"left": kcells.cell("lstm", units), "right": kcells.cell("gru", units)}
     else:
         first = units
-    further = setting_of(name).arguments(units, *steps.shape[1:])
+    place = Place(units, *steps.shape[1:], number)
+    further = setting_of(name).arguments(place)
     return kcells.build(name, first, return_sequences=return_sequences, **further)

@@ -36,7 +36,7 @@ def make_model(name: str, problem: Problem, units: int) -> keras.Model:
         if setting.encoded and steps.shape[-1] != units:
             steps = layers.Dense(units)(steps)
         is_last = number == setting.depth - 1
-        layer = layer_of(name, units, steps, not is_last or problem.answers is not None)
+        layer = layer_of(name, units, steps, number, not is_last or problem.answers is not None)
         steps = layer(setting.adapt(steps))
         if setting.activation is not None:
             steps = layers.Activation(setting.activation)(steps)
@@ -78,18 +78,27 @@ def parameters(model: keras.Model) -> int:
 def units_for(name: str, problem: Problem) -> int:
     """The largest number of units with which the model keeps to the budget.
 
-    Parameters are a polynomial of degree two in the units; three small models tell which. To
-    make large ones, in order to count, takes longer than many a run.
+    Parameters are a polynomial of degree two in the units, where there are more of them than
+    features: a cell, or the Dense layer before it, may leave a matrix out where the numbers are
+    equal. Three models tell which, and a fourth whether it is so: to make one for each number
+    of units takes longer than many a run.
 
     Raises:
         ValueError: if even the smallest model is beyond the budget.
     """
     step = setting_of(name).multiple
-    small = [step * count for count in (1, 2, 3)]
-    sizes = [parameters(make_model(name, problem, units)) for units in small]
-    polynomial = np.polynomial.Polynomial.fit(small, sizes, 2)
+
+    def count(units: int) -> int:
+        return parameters(make_model(name, problem, units))
+
+    first = step * (EMBEDDED // step + 1)
+    tried = [first, first + step, first + 2 * step]
+    polynomial = np.polynomial.Polynomial.fit(tried, [count(units) for units in tried], 2)
     counts = range(step, MOST_UNITS + 1, step)
     fitting = [units for units in counts if polynomial(units) <= problem.budget + 0.5]
-    if not fitting:
+    found = max(fitting, default=0)
+    while found and count(found) > problem.budget:
+        found -= step
+    if not found:
         raise ValueError(f"{name}: no model for {problem.name} has {problem.budget} parameters.")
-    return fitting[-1]
+    return found

@@ -50,12 +50,12 @@ def draw(problem: Problem, cells: Mapping[str, Sequence[Run]], path: Path) -> Pa
     for axes, (name, runs) in zip(grid.flat, cells.items(), strict=False):
         for run in everything:
             axes.plot(*_points(run), color="#dddddd", linewidth=0.3, zorder=1)
-        axes.axhline(problem.chance, color="#777777", linewidth=0.8, linestyle=":", zorder=2)
-        for color, run in zip(COLORS, runs, strict=False):
+        axes.axhline(runs[0].chance, color="#777777", linewidth=0.8, linestyle=":", zorder=2)
+        for color, run in zip(COLORS, sorted(runs, key=lambda run: run.seed), strict=False):
             axes.plot(*_points(run), color=color, linewidth=1.1, zorder=3)
         axes.set_title(name, fontsize=8, pad=2)
         axes.tick_params(labelsize=6, length=2)
-        _limit(axes, problem)
+        _limit(axes, problem, runs[0].chance)
     for axes in grid.flat[len(cells) :]:
         axes.set_visible(False)
     figure.suptitle(_caption(problem), fontsize=10)
@@ -70,12 +70,12 @@ def _points(run: Run) -> tuple[list[int], list[float]]:
     return [run.steps * point for point in range(len(run.curve))], run.curve
 
 
-def _limit(axes: Any, problem: Problem) -> None:
+def _limit(axes: Any, problem: Problem, chance: float) -> None:
     """What is far beyond chance says nothing more."""
     if problem.measure == "accuracy":
         axes.set_ylim(0, 1.03)
     else:
-        axes.set_ylim(0, 1.5 * problem.chance)
+        axes.set_ylim(0, 1.5 * chance)
 
 
 def _caption(problem: Problem) -> str:

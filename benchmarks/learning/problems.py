@@ -77,7 +77,7 @@ class Problem:
 
     @functools.cached_property
     def chance(self) -> float:
-        """What an answer that ignores the inputs scores at best, on the held-out set."""
+        """What the best constant answer scores on the held-out set."""
         targets = self.data.held_out[1]
         if self.measure == "error":
             return float(np.var(targets))
@@ -92,9 +92,15 @@ class Problem:
         """What no answer can be better than."""
         return 1.0 if self.measure == "accuracy" else 0.0
 
-    def above_chance(self, score: float) -> float:
-        """The share of the way from chance to perfect; below 0 if worse than chance."""
-        return (score - self.chance) / (self.best - self.chance)
+    def above_chance(self, score: float, chance: float | None = None) -> float:
+        """The share of the way from chance to perfect; below 0 if worse than chance.
+
+        Args:
+            score: what is asked about.
+            chance: that of the data it was reached on. Default: None, for those of today.
+        """
+        chance = self.chance if chance is None else chance
+        return (score - chance) / (self.best - chance)
 
     def score(self, logs: dict[str, float]) -> float:
         """The measure, from what a model's `evaluate` returns."""

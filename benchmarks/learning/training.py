@@ -26,6 +26,7 @@ class Run:
         units, parameters: of the model.
         rate: the learning rate.
         steps: training steps between two points of the curve.
+        chance: what the best constant answer scores.
         curve: the problem's measure on the held-out set, before the first and after each point.
         seconds: what it took.
         backend, versions, date: with what, and when (the day).
@@ -38,6 +39,7 @@ class Run:
     parameters: int
     rate: float
     steps: int
+    chance: float
     curve: list[float]
     seconds: float
     backend: str
@@ -110,6 +112,7 @@ class Learner:
             "parameters": parameters(self.model),
             "rate": self.rate,
             "steps": problem.steps,
+            "chance": round(problem.chance, 5),
             "curve": curve,
             "seconds": round(time.perf_counter() - began, 1),
         }

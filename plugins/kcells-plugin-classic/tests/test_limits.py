@@ -310,7 +310,7 @@ def test_a_bound_holds_while_the_weights_are_trained(rng, tmp_path):
     assert again.recurrent_constraint.bound == 1.01
 
 
-@pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("nan"), "1", True, None])
 def test_no_bound(bound):
     with pytest.raises(ConfigurationError, match="must be a positive float"):
         MaxAbsolute(bound)

@@ -192,3 +192,22 @@ def test_activations_are_used(name):
         other.set_weights(cell.get_weights())
         results = [as_numpy(one(x, states)[0]) for one in (cell, other)]
         assert np.abs(results[0] - results[1]).max() > 1e-6, key
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_the_heads_of_cfc_are_drawn_one_by_one(seed):
+    """Glorot's bound is that of one head, and no head is another."""
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    cell = kcells.cell("cfc", 20, backbone_units=40, kernel_initializer=initializer)
+    cell.build((None, 3))
+    kernel = keras.ops.convert_to_numpy(cell.heads[0])
+    heads = np.split(kernel, 4, axis=1)
+    for number, head in enumerate(heads):
+        assert 0.9 * (6 / 60) ** 0.5 < np.abs(head).max() <= (6 / 60) ** 0.5
+        assert all(np.abs(head - other).max() > 0.1 for other in heads[:number])
+
+
+def test_the_heads_of_cfc_take_any_initializer():
+    cell = kcells.cell("cfc", 2, kernel_initializer=lambda shape, dtype: keras.ops.ones(shape))
+    cell.build((None, 3))
+    assert (keras.ops.convert_to_numpy(cell.heads[0]) == np.ones((128, 8))).all()

@@ -37,7 +37,7 @@ class MaxAbsolute(keras.constraints.Constraint):
     """
 
     def __init__(self, bound: float) -> None:
-        if not bound > 0.0:
+        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not bound > 0.0:
             raise ConfigurationError(
                 f"MaxAbsolute: bound must be a positive float; received {bound!r}."
             )

@@ -109,8 +109,9 @@ class RGLRUCell(InputCell):
             )
         self.kernel = self.add("kernel", (features, 2 * self.units))
         self.bias = self.add("bias", (2 * self.units,))
+        # It keeps its precision until the exponentials are taken.
         self.decay = self.add_weight(
-            shape=(self.units,), name="decay", initializer=self._first_decay
+            shape=(self.units,), name="decay", initializer=self._first_decay, autocast=False
         )
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import keras
-from keras import activations, ops
+from keras import activations, initializers, ops
 
 from kcells import StandardCell
 from kcells.errors import StructureError
@@ -41,7 +41,7 @@ class CfCCell(StandardCell):
     This is the authors' cell for PyTorch; theirs for Keras, in ncps 1.0.1, has no tanh around `g`
     and `k`, which is `activation="linear"`, and the other sign at `W_a`, and drops 0.1 in the
     backbone unless told otherwise, where that for PyTorch drops nothing. Weights start as in
-    Keras' own cells, where the four matrices after the backbone are one.
+    Keras' own cells; the four matrices after the backbone are drawn one by one, as theirs are.
 
     Args:
         units: the size of the state, a positive int.
@@ -109,8 +109,18 @@ class CfCCell(StandardCell):
             for layer in range(2, self.backbone_layers + 1)
         ]
         self.heads = (
-            self.add("kernel_heads", (size, 4 * self.units)),
+            self.add("kernel_heads", (size, 4 * self.units), initializer=self._first_heads),
             self.add("bias_heads", (4 * self.units,)),
+        )
+
+    def _first_heads(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        """Four matrices side by side, each with numbers of its own."""
+        return ops.concatenate(
+            [
+                _another(self.kernel_initializer, number)((shape[0], self.units), dtype)
+                for number in range(4)
+            ],
+            axis=1,
         )
 
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
@@ -162,3 +172,13 @@ def _affine(x: Tensor, matrix: Any, bias: Any) -> Tensor:
 def _lecun_tanh(x: Tensor) -> Tensor:
     """A tanh that keeps a variance of one."""
     return 1.7159 * ops.tanh(0.666 * x)
+
+
+def _another(initializer: Any, number: int) -> Any:
+    """An initializer of the same kind; with a seed, which would give equal numbers, another one."""
+    if not isinstance(initializer, initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += number
+    return type(initializer).from_config(config)
