@@ -47,6 +47,7 @@ def draw(problem: Problem, cells: Mapping[str, Sequence[Run]], path: Path) -> Pa
         layout="constrained",
     )
     everything = [run for runs in cells.values() for run in runs]
+    lowest = min(min(run.curve) for run in everything)
     for axes, (name, runs) in zip(grid.flat, cells.items(), strict=False):
         for run in everything:
             axes.plot(*_points(run), color="#dddddd", linewidth=0.3, zorder=1)
@@ -55,7 +56,7 @@ def draw(problem: Problem, cells: Mapping[str, Sequence[Run]], path: Path) -> Pa
             axes.plot(*_points(run), color=color, linewidth=1.1, zorder=3)
         axes.set_title(name, fontsize=8, pad=2)
         axes.tick_params(labelsize=6, length=2)
-        _limit(axes, problem, runs[0].chance)
+        _limit(axes, problem, runs[0].chance, lowest)
     for axes in grid.flat[len(cells) :]:
         axes.set_visible(False)
     figure.suptitle(_caption(problem), fontsize=10)
@@ -70,12 +71,14 @@ def _points(run: Run) -> tuple[list[int], list[float]]:
     return [run.steps * point for point in range(len(run.curve))], run.curve
 
 
-def _limit(axes: Any, problem: Problem, chance: float) -> None:
+def _limit(axes: Any, problem: Problem, chance: float, lowest: float) -> None:
     """What is far beyond chance says nothing more."""
     if problem.measure == "accuracy":
         axes.set_ylim(0, 1.03)
-    else:
+    elif problem.measure == "error":
         axes.set_ylim(0, 1.5 * chance)
+    else:
+        axes.set_ylim(0.9 * lowest, 1.2 * chance)
 
 
 def _caption(problem: Problem) -> str:
