@@ -51,8 +51,8 @@ class LTCCell(StandardCell):
     from 2.4 to 3.6, by default), `G` at 1, `w` from 0.01 up, and `E` has both signs equally often;
     `C / d`, `G` and `w` are kept in ranges above 0.
 
-    Of a change of `v`, a step of time 1 leaves 5 % or less while the weights are as they start,
-    for 8 to 50 neurons: to remember over many steps take `timed=True`, with shorter times.
+    Of a change of `v`, a step of time 1 leaves some 5 % at most while the weights are as they
+    start, with 8 neurons or 50: to remember over many steps take `timed=True`, with shorter times.
 
     Args:
         units: the number of neurons, a positive int.
