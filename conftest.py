@@ -69,8 +69,8 @@ def _says_something_new(item: pytest.Item, saved: set[str]) -> bool:
         is_first = name not in saved
         saved.add(name)
         return backend == "tensorflow" and is_first
-    is_of_the_kit = item.path.name == "test_broken_cells.py"
-    return is_of_the_kit or backend == "torch" or law in _OF_EQUATIONS
+    everywhere = law in _OF_EQUATIONS or item.get_closest_marker("every_law") is not None
+    return everywhere or backend == "torch"
 
 
 @pytest.fixture

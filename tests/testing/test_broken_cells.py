@@ -61,6 +61,7 @@ def recorded(broken: Broken, folder: Path) -> list[Path]:
     return [path]
 
 
+@pytest.mark.every_law
 @parametrize_with_checks(SOUND, marks=SLOW)
 def test_sound_cells_keep_every_law(check):
     """`check` is the parameter here, not the fixture."""

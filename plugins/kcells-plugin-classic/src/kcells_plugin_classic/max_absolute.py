@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
+from kcells_plugin_classic._starting import clip
 
 __all__ = ["MaxAbsolute"]
 
@@ -45,7 +45,7 @@ class MaxAbsolute(keras.constraints.Constraint):
 
     def __call__(self, w: Tensor) -> Tensor:
         """The entries of `w` that are beyond the bound, moved to it."""
-        return ops.clip(w, -self.bound, self.bound)
+        return clip(w, self.bound)
 
     def get_config(self) -> dict[str, Any]:
         """The argument of the constructor."""
