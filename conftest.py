@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,11 +21,8 @@ from keras import tree
 
 from kcells.testing.parametrize import Check
 
-_OF_EQUATIONS = {
-    *("state_size", "loop", "project_inputs", "linear_recurrence", "equivalent"),
-    "mixed_precision",
-}
-"""The laws that a comparison with NumPy, which each cell has on every backend, leaves open."""
+_OF_EACH_BACKEND = {"equivalent", "mixed_precision"}
+"""The laws that the comparison with NumPy, which each cell has everywhere, leaves open."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,9 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--all-laws"):
         return
     saved: set[str] = set()
+    cases: Counter[str] = Counter()
     new, left_out = [], []
     for item in items:
-        (new if _says_something_new(item, saved) else left_out).append(item)
+        is_new = _says_something_new(item, saved) and _is_drawn(item, cases)
+        (new if is_new else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = new
@@ -53,10 +53,10 @@ def _says_something_new(item: pytest.Item, saved: set[str]) -> bool:
     """Whether a law for a cell is worth its time on this backend.
 
     There are many cells, and where each call is compiled a law takes seconds. So PyTorch looks
-    at all laws but one, TensorFlow at the files, and both compiling backends at what a cell
-    computes, as far as the comparison with NumPy does not. The cells that the kit itself is
-    tested with keep the other laws everywhere. A file is read in a process of its own: one case
-    a cell, which joins `saved`, since each plugin tests that all arguments are in the config.
+    at all laws but one, TensorFlow at the files, and both compiling backends at what the
+    comparison with NumPy leaves open. The cells that the kit itself is tested with keep the
+    other laws everywhere. A file is read in a process of its own: one of each distribution,
+    which joins `saved`; `test_every_cell_saves.py` reads the others in one process.
     """
     check = getattr(item, "callspec", None) and item.callspec.params.get("check")
     if not isinstance(check, Check):
@@ -65,12 +65,23 @@ def _says_something_new(item: pytest.Item, saved: set[str]) -> bool:
     if law == "paths":
         return backend == "torch"
     if law == "saving":
-        name = check.subject.target.name
-        is_first = name not in saved
-        saved.add(name)
+        source = check.subject.target.distribution or check.subject.target.name
+        is_first = source not in saved
+        saved.add(source)
         return backend == "tensorflow" and is_first
-    everywhere = law in _OF_EQUATIONS or item.get_closest_marker("every_law") is not None
+    everywhere = law in _OF_EACH_BACKEND or item.get_closest_marker("every_law") is not None
     return everywhere or backend == "torch"
+
+
+def _is_drawn(item: pytest.Item, cases: Counter[str]) -> bool:
+    """Whether a case of a test with `one_in(n)` runs; `cases` counts those of each test."""
+    marker = item.get_closest_marker("one_in")
+    backend = keras.backend.backend()
+    if marker is None or backend == "torch":
+        return True
+    test = item.nodeid.partition("[")[0]
+    cases[test] += 1
+    return cases[test] % marker.args[0] == (1 if backend == "jax" else 0)
 
 
 @pytest.fixture

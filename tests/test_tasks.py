@@ -102,6 +102,14 @@ def test_models_keep_to_the_budget(name, problem, learning):
     assert sizes[0] <= asked.budget < sizes[1]
 
 
+def test_a_model_that_is_no_polynomial_keeps_to_the_budget(learning, shortened, monkeypatch):
+    """As where a cell leaves out a matrix at one number of units."""
+    models = learning("models")
+    monkeypatch.setattr(models, "make_model", lambda name, problem, units: units)
+    monkeypatch.setattr(models, "parameters", lambda units: 10 * units + 5 * (units == 60))
+    assert models.units_for("gru", shortened) == 59
+
+
 @pytest.mark.once
 def test_a_budget_below_every_model(learning, shortened):
     small = dataclasses.replace(shortened, budget=20)

@@ -249,6 +249,7 @@ def test_a_law_is_named_before_a_cell_takes_the_process_with_it(monkeypatch):
     assert (fact["kind"], fact["law"]) == ("law", "state_size")
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_real_processes(site, kcells_command):
     site.plugin("odd-zoo", {"foo": "FooCell"})

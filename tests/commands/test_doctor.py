@@ -172,6 +172,7 @@ def test_what_a_child_reports(site):
     assert [fact["cell"] for fact in later[2:]] == [left, left]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_real_process(site, kcells_command):
     site.plugin("odd-exit", {"leaves": "LeavesCell"}, source="import os; os._exit(0)")

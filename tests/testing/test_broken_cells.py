@@ -148,6 +148,7 @@ def test_a_file_of_another_cell_says_so(tmp_path):
     assert "holds nothing about this case; record it again" in result.reason
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_another_backend_gives_the_same(tmp_path, backend):
     from tests.fake_dists import run_python

@@ -354,6 +354,7 @@ def test_checks_of_a_wrong_name_are_refused():
         parametrize_with_checks([Leaky], expected_failures={"gru": {"saving": "old"}})
 
 
+@pytest.mark.once
 def test_the_kit_needs_no_pytest(tmp_path, backend):
     shown = run_python(
         """

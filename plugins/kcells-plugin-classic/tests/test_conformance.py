@@ -105,12 +105,14 @@ def test_law(check):
     check()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", OF_ONE)
 def test_every_argument_survives(cell):
     inputs = EVENTS if cell == "phased_lstm" else (3,)
     check_cell(cell, arguments={"units": 3, **OF_ALL, **OF_ONE[cell]}, inputs=inputs, only="config")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", ON_FRAMES)
 def test_every_argument_survives_on_frames(cell):
     arguments = {"filters": 3, **OF_ALL, **OF_FRAMES, **ON_FRAMES[cell]}

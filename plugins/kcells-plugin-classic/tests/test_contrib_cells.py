@@ -181,6 +181,7 @@ def test_vectors_start_between_minus_one_and_one(cell):
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(cell, part, weight_arguments):

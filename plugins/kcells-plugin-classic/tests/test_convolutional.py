@@ -332,6 +332,7 @@ def test_other_weights_start_as_in_keras(cell):
     np.testing.assert_allclose(rows.T @ rows, np.eye(rows.shape[1]), atol=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(cell, part, weight_arguments):

@@ -276,6 +276,7 @@ def test_names_and_shapes_of_weights():
     assert len(peeping) == 8
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(cell, part, weight_arguments):

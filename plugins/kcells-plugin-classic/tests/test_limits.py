@@ -201,6 +201,7 @@ def test_nas_has_no_biases_unless_asked_to():
 RECURRENT = {"lstmp": {"peephole_kernel"}, "cifg_lstm": {"peephole_kernel"}}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(cell, part, weight_arguments):

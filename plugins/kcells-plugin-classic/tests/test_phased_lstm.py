@@ -121,6 +121,7 @@ def test_periods_and_shifts_start_all_over_the_range():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(part, weight_arguments):
     recurrent = {"recurrent_kernel", "peephole_kernel"}

@@ -187,6 +187,7 @@ def test_inputs_and_state_are_dropped_apart():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", WEIGHTS)
 def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(built, part, WEIGHTS[part])

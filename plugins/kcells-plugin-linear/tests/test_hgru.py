@@ -169,6 +169,7 @@ def test_other_weights_start_as_in_keras():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", WEIGHTS)
 def test_what_weights_are_asked(part, weight_arguments):
     # The scale starts at one, the shift at zero: neither is 0.25.

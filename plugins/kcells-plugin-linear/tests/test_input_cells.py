@@ -198,6 +198,7 @@ def test_biases_start_at_zero(cell):
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_what_weights_are_asked(cell, part, weight_arguments):

@@ -200,6 +200,7 @@ def test_dropout(feedthrough):
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", WEIGHTS)
 def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(built, part, WEIGHTS[part])

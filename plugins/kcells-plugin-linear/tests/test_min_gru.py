@@ -102,6 +102,7 @@ def test_dropout():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(built, part, {part})

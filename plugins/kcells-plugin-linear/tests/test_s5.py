@@ -262,6 +262,7 @@ def test_state_units_are_units_by_default():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_what_weights_are_asked(part, weight_arguments):
     names = {"kernel": {"kernel", "kernel_output", "kernel_feedthrough"}, "bias": {"bias"}}

@@ -46,6 +46,7 @@ def test_law(check):
     check()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", EVERY_ARGUMENT)
 def test_every_argument_survives(cell):
     check_cell(cell, arguments=EVERY_ARGUMENT[cell], only="config")

@@ -81,6 +81,7 @@ def test_two_betas_of_one_initializer_are_not_related():
     assert not np.isclose(as_numpy(cell.beta_1), as_numpy(cell.beta_2)).any()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", PARTS)
 def test_what_weights_are_asked(cell, part, weight_arguments):

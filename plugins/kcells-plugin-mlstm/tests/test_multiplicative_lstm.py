@@ -200,6 +200,7 @@ def test_inputs_and_state_are_dropped_apart():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", WEIGHTS)
 @pytest.mark.parametrize("weight_normalization", [False, True])
 def test_what_weights_are_asked(part, weight_normalization, weight_arguments):

@@ -66,6 +66,7 @@ def test_with_m_equal_to_h_it_is_a_gru(rng):
     assert_same(layer, plain, [kernel[:, : 3 * UNITS], recurrent, bias], rng)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("part", WEIGHTS)
 def test_what_weights_are_asked(cell, part, weight_arguments):

@@ -28,6 +28,7 @@ CELLS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 @pytest.mark.parametrize("name", CELLS)
 def test_what_weights_are_asked(name, part, weight_arguments):

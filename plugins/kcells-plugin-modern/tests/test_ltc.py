@@ -213,6 +213,7 @@ def test_weights_start_as_in_ncps():
         assert (value == (1.0 if name.endswith("scale") else 0.0)).all(), name
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
 def test_what_weights_are_asked(part, weight_arguments):
     """Here without what keeps weights from falling below 0 anyway."""

@@ -194,6 +194,7 @@ def test_a_memory_without_keys_stays_in_range():
 # -- Arguments
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["kernel", "bias"])
 def test_what_weights_are_asked(part, weight_arguments):
     weight_arguments(functools.partial(built, "xlstm_mlstm", UNITS, heads=2), part, {part})

@@ -10,6 +10,7 @@ def test_law(check):
     check()
 
 
+@pytest.mark.once
 def test_every_argument_survives():
     arguments = {
         "unit_1": 1,

@@ -74,6 +74,7 @@ def test_recurrent_dropout_zeroes_states(rng):
     assert values == {0.0, 2.0}
 
 
+@pytest.mark.once
 def test_what_weights_are_asked(weight_arguments):
     def built(**arguments: Any) -> NestedCell:
         cell = NestedCell(*UNITS, **arguments)
