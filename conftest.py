@@ -6,6 +6,7 @@ Keras fixes its backend at import, so a process tests one backend.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -105,6 +106,23 @@ def _fresh_keras() -> Iterator[None]:
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
+
+
+_ended = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _few_programs() -> Iterator[None]:
+    """JAX forgets now and then what it compiled.
+
+    A program takes three areas of memory, of which Linux gives a process 65530: without this,
+    a thousand laws in one process end in a crash of the compiler.
+    """
+    yield
+    if keras.backend.backend() == "jax" and next(_ended) % 200 == 0:
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture
