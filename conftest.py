@@ -22,9 +22,6 @@ from keras import tree
 
 from kcells.testing.parametrize import Check
 
-_OF_EACH_BACKEND = {"equivalent", "mixed_precision"}
-"""The laws that the comparison with NumPy, which each cell has everywhere, leaves open."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Lets the whole kit run on any backend, which takes an hour on some."""
@@ -39,39 +36,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
     if config.getoption("--all-laws"):
         return
-    saved: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     cases: Counter[str] = Counter()
     new, left_out = [], []
     for item in items:
-        is_new = _says_something_new(item, saved) and _is_drawn(item, cases)
+        is_new = _says_something_new(item, seen) and _is_drawn(item, cases)
         (new if is_new else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = new
 
 
-def _says_something_new(item: pytest.Item, saved: set[str]) -> bool:
-    """Whether a law for a cell is worth its time on this backend.
+def _says_something_new(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
+    """Whether a law for a cell is worth its time on this backend; `seen` is for the next.
 
     There are many cells, and where each call is compiled a law takes seconds. So PyTorch looks
     at all laws but one, TensorFlow at the files, and both compiling backends at what the
-    comparison with NumPy leaves open. The cells that the kit itself is tested with keep the
-    other laws everywhere. A file is read in a process of its own: one of each distribution,
-    which joins `saved`; `test_every_cell_saves.py` reads the others in one process.
+    comparison with NumPy leaves open: half precision in one case a cell, and what a cell is
+    equivalent to. The cells that the kit itself is tested with keep the other laws everywhere.
+    A file is read in a process of its own: one of each distribution, and all others in one
+    process, by `test_every_cell_saves.py`.
     """
     check = getattr(item, "callspec", None) and item.callspec.params.get("check")
     if not isinstance(check, Check):
         return True
-    backend, law = keras.backend.backend(), check.law.name
+
+    def is_first(of: str) -> bool:
+        known = (check.law.name, of) in seen
+        seen.add((check.law.name, of))
+        return not known
+
+    backend, law, target = keras.backend.backend(), check.law.name, check.subject.target
     if law == "paths":
         return backend == "torch"
     if law == "saving":
-        source = check.subject.target.distribution or check.subject.target.name
-        is_first = source not in saved
-        saved.add(source)
-        return backend == "tensorflow" and is_first
-    everywhere = law in _OF_EACH_BACKEND or item.get_closest_marker("every_law") is not None
-    return everywhere or backend == "torch"
+        return backend == "tensorflow" and is_first(target.distribution or target.name)
+    if backend == "torch" or item.get_closest_marker("every_law"):
+        return True
+    return law == "equivalent" or (law == "mixed_precision" and is_first(target.name))
 
 
 def _is_drawn(item: pytest.Item, cases: Counter[str]) -> bool:

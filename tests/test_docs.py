@@ -21,6 +21,7 @@ def test_examples(page):
     assert failures == 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("page", [*PAGES, *READMES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks(page, tmp_path, monkeypatch):
     """One after the other, as a reader would type them."""

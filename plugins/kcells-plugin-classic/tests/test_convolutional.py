@@ -149,6 +149,7 @@ def test_the_layer_of_keras_2(rank, arguments, rng):
     assert_near(layer(sequences, mask=MASK), theirs(sequences, mask=MASK))
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_the_rnn_layer_of_keras(cell, rng):
     """As far as the docstring says: once it is built, and outside of functional models."""
@@ -346,6 +347,7 @@ def test_what_weights_are_asked(cell, part, weight_arguments):
     weight_arguments(build, part, names[part])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
 def test_dropout_of_inputs_and_state(cell, argument, rng):

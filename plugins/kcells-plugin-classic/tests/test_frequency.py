@@ -84,6 +84,7 @@ def test_outputs_states_and_gradients(case, rng, compare):
     compare(layer, inputs(rng, "float64"), program, MASK)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", CELLS)
 def test_in_the_rnn_layer_of_keras(cell, rng):
     layer, sequences = make_layer(cell, rng, **BLOCKS), inputs(rng)
@@ -91,6 +92,7 @@ def test_in_the_rnn_layer_of_keras(cell, rng):
     np.testing.assert_allclose(as_numpy(layer(sequences)[0]), as_numpy(theirs), atol=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_of_inputs_and_states(cell, argument, rng):

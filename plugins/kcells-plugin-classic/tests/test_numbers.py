@@ -66,6 +66,7 @@ def test_without_biases(cell, rng, compare):
     compare(layer, sequences, functools.partial(reference.run, cell, {}, MASK), MASK)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", reference.STEPS)
 def test_in_the_rnn_layer_of_keras(cell, rng):
     layer = make_layer(cell, rng)
@@ -74,6 +75,7 @@ def test_in_the_rnn_layer_of_keras(cell, rng):
     np.testing.assert_allclose(as_numpy(layer(sequences)[0]), as_numpy(theirs), atol=1e-5)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", reference.STEPS)
 def test_dropout_of_inputs_and_state(cell, rng):
     """Both change a sequence in training alone, and each does so by itself."""

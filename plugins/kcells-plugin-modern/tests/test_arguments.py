@@ -38,6 +38,7 @@ def test_what_weights_are_asked(name, part, weight_arguments):
     weight_arguments(build, part, names)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", CELLS)
 def test_dropout_of_the_state_acts_in_training(name, rng):
     """At a rate near 1 no product with the state is left, and with matrices of zeros none."""
