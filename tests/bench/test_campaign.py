@@ -16,6 +16,9 @@ from kcells.bench.sizes import DEFAULT_SIZES, Size
 from kcells.bench.store import Results, ResultsError
 from kcells.errors import UnknownCellError
 
+# A campaign is the same on every backend; what it measures is in test_measure.py.
+pytestmark = pytest.mark.once
+
 TINY = Size(2, 3, 4, 5)
 
 
