@@ -36,7 +36,6 @@ def crossed(*names):
     ]
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_without_a_mask(name, options, kernels, float64, rng):
@@ -46,7 +45,6 @@ def test_without_a_mask(name, options, kernels, float64, rng):
     parity.check()
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_under_every_mask(name, options, kernels, float64, rng):
@@ -97,7 +95,6 @@ def test_what_is_masked_does_not_count_even_if_it_is_no_number(name, kernels, rn
     assert worst < 1e-6, where
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", BUILTINS)
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("return_sequences", [False, True])

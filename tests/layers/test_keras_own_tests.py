@@ -91,7 +91,6 @@ def problems(test: unittest.TestCase, classes: dict[str, Any]) -> list[str]:
     return [text for _, text in (*result.errors, *result.failures)]
 
 
-@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TESTS],

@@ -62,7 +62,6 @@ def recorded(broken: Broken, folder: Path) -> list[Path]:
 
 
 @pytest.mark.every_law
-@pytest.mark.one_in(2)
 @parametrize_with_checks(SOUND, marks=SLOW)
 def test_sound_cells_keep_every_law(check):
     """`check` is the parameter here, not the fixture."""

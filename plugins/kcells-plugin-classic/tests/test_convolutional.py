@@ -61,7 +61,6 @@ def named(case):
     return f"{case[0]} {case[1]} {case[2]}"
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("cell", "step", "arguments"),

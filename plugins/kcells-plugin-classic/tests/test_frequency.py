@@ -73,7 +73,6 @@ def assign(layer, values):
 # -- The numbers
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_outputs_states_and_gradients(case, rng, compare):

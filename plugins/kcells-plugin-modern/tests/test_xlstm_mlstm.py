@@ -130,7 +130,6 @@ def test_one_head_of_each_size(rng):
 # -- Where exponentials are large
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exponential"])
 @pytest.mark.parametrize("gate", ["i", "f"])
 @pytest.mark.parametrize("scale", [-300.0, 300.0])
