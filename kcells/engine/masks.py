@@ -13,7 +13,7 @@ from kcells.errors import StructureError
 from kcells.structure import conform, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["as_wide", "combine", "kind_of", "only_where", "select"]
+__all__ = ["as_wide", "combine", "harmless", "kind_of", "only_where", "select"]
 
 
 def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
@@ -107,6 +107,46 @@ def select(valid: Tensor, new: Structure, old: Structure) -> Structure:
 def only_where(valid: Tensor, tensor: Tensor) -> Tensor:
     """`tensor` where `valid`, which has the shape of its leading axes; else zero."""
     return select(valid, tensor, ops.zeros_like(tensor))
+
+
+def harmless(inputs: Structure, mask: Tensor) -> Structure:
+    """`inputs` with something in masked steps that the cell could meet anywhere.
+
+    A masked step runs too, and is not chosen. That stops its results but not its gradient:
+    zero, times a derivative that may not be finite, is NaN. So what stands there is replaced,
+    and not by zeros, at which a cell may be singular, but by the first step of the row that
+    counts; in a row without one, by that of another row.
+
+    Args:
+        inputs: a structure of `(time, batch, ...)`.
+        mask: `(time, batch)` bool.
+    """
+    first_of_row = _first(mask)
+    has_steps = ops.any(mask, axis=0)
+    first_row = _first(has_steps)
+
+    def replace(leaf: Tensor) -> Tensor:
+        if keras.backend.standardize_dtype(leaf.dtype) == "bool":
+            return leaf
+        own = _picked(first_of_row, leaf)
+        of_another = _picked(first_row, own)
+        instead = ops.stop_gradient(select(has_steps, own, of_another))
+        return select(mask, leaf, instead)
+
+    return tree.map_structure(replace, inputs)
+
+
+def _first(valid: Tensor) -> Tensor:
+    """True at the first true entry along the first axis, and nowhere else."""
+    return valid & (ops.cumsum(ops.cast(valid, "int32"), axis=0) == 1)
+
+
+def _picked(where: Tensor, tensor: Tensor) -> Tensor:
+    """The entry of the first axis that `where` picks; zero where it picks none.
+
+    As a sum: an axis may turn out to be empty, and then there is nothing to fetch.
+    """
+    return ops.cast(ops.sum(only_where(where, tensor), axis=0), tensor.dtype)
 
 
 def as_wide(leading: Tensor, tensor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ All that a path has in common is here, written once:
 
     x = projected inputs, time first, reversed if go_backwards
     state, last = initial state, zeros
+    x[t] where mask[t], else an x that counts     # so that no gradient is NaN
     for t in time:
         output, new = step(x[t], state)            # every k steps: a state without gradient
         if there is a mask:                       # False: this step does not count
@@ -28,7 +29,7 @@ from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused, parallel
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.unrolled import scan as unrolled_scan
-from kcells.engine.masks import select
+from kcells.engine.masks import harmless, select
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
 from kcells.structure import plain
@@ -99,6 +100,8 @@ def _run(
         return _one_after_the_other(plan, cell, inputs, states, mask, outputs, options, settings)
     if plan.calls_kernel:
         return fused.run(cell, inputs, states, mask, options, training)
+    if mask is not None:
+        inputs = harmless(inputs, mask)
     if plan.path == "parallel":
         found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
         return _like(found, outputs), states
