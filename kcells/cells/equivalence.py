@@ -109,7 +109,10 @@ def equivalence_of(cell: Any) -> Equivalence:
             not draws_a_mask_a_gate(cell),
             f"implementation={getattr(cell, 'implementation', 2)}, dropout={cell.dropout}",
         )
-        return Equivalence(_KERAS_CELLS[type(cell)], [one_mask])
+        conditions = [one_mask]
+        if cell.activity_regularizer is not None:
+            conditions.append(Reason("a step adds no loss", False, "activity_regularizer"))
+        return Equivalence(_KERAS_CELLS[type(cell)], conditions)
     declare = getattr(cell, "equivalent", None)
     declared = declare() if callable(declare) else None
     if declared is None:

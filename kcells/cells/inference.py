@@ -9,6 +9,7 @@ import keras
 from keras import tree
 
 from kcells.cells.dropout import forget_masks
+from kcells.cells.losses import losses_noted
 from kcells.cells.protocol import BoundCell
 from kcells.cells.variables import current_value
 from kcells.errors import StructureError
@@ -87,8 +88,10 @@ def infer_step(
     def one_step(inputs: Structure, states: Structure, constants: Structure = None) -> Any:
         # Keras' trace hides the values that an outer scope holds for the variables, as
         # inside of a compiled step of JAX, where they have no others.
-        with keras.StatelessScope(values):
-            return cell(inputs, states, training=None, constants=constants)
+        with keras.StatelessScope(values), losses_noted(cell.cell) as losses:
+            results = cell(inputs, states, training=None, constants=constants)
+            cell.adds_losses |= bool(losses)
+            return results
 
     try:
         outputs, new_states = _trace(one_step, *arguments)

@@ -80,6 +80,7 @@ class BoundCell:
             state.
         single_state: whether `state_size` was one shape rather than a structure.
         hoists: whether `project` and `step` may be used in place of `call`.
+        adds_losses: whether a step is known to add losses.
     """
 
     def __init__(self, cell: Any, owner: keras.layers.Layer) -> None:
@@ -88,6 +89,7 @@ class BoundCell:
         self.name = type(cell).__name__
         self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
         self._owner = owner
+        self.adds_losses = False
 
     # The sizes are read when they are first needed, and again after `build`, which may
     # be what settles them.
@@ -189,6 +191,11 @@ class BoundCell:
     def takes(self, argument: str) -> bool:
         """Whether the cell's `call` has a parameter of this name."""
         return self._taken[argument]
+
+    def add_loss(self, loss: Tensor) -> None:
+        """Adds a loss in the name of the cell."""
+        layer = self.cell if isinstance(self.cell, keras.layers.Layer) else self._owner
+        layer.add_loss(loss)
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds the cell for inputs of `input_shape`, unless it is built.

@@ -25,6 +25,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells.cells.losses import losses_noted
 from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused, parallel
 from kcells.engine.backends.base import Settings
@@ -32,6 +33,7 @@ from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.masks import harmless, select
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
+from kcells.errors import CellError
 from kcells.structure import plain
 from kcells.types import Step, Structure, Tensor
 
@@ -103,18 +105,29 @@ def _run(
     if mask is not None:
         inputs = harmless(inputs, mask)
     if plan.path == "parallel":
-        found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
+        with losses_noted(cell.cell) as losses:
+            found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
+        _check_no_losses(cell, losses)
         return _like(found, outputs), states
     step = _step_of(plan, cell, training, constants)
     batch = ops.shape(tree.flatten(inputs)[0])[1]
-    if plan.hoists and plan.kernel == "unrolled":
-        inputs = cell.project(inputs, training)
-    elif plan.hoists:
+    if plan.hoists:
         settings = dataclasses.replace(settings, project=lambda x: cell.project(x, training))
     reads_state = constants is None and cell.returns_first_state
-    loop = _Loop(step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
+    loop = _Loop(cell, step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
     scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
-    return loop.run(scan, inputs, _variables(cell), settings)
+    return loop.run(scan, inputs, settings)
+
+
+def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
+    """Raises `CellError` if what sees many steps at once has added a loss."""
+    if losses:
+        raise CellError(
+            f"{cell.name} calls add_loss where it sees many steps at once: in project_inputs or"
+            " linear_recurrence, or in what these call.\n"
+            "  How many that are depends on the machine, and so would the loss. Add it in step or"
+            " in call, which see one step each."
+        )
 
 
 def _one_after_the_other(
@@ -176,10 +189,14 @@ def execute_both(
 
 
 class _Loop:
-    """The body of the loop, and what goes in and out of it."""
+    """The body of the loop, and what goes in and out of it.
+
+    Where a step adds losses, their sum is carried along, and added when the loop is over.
+    """
 
     def __init__(
         self,
+        cell: BoundCell,
         cell_step: Step,
         states: Structure,
         zeros: Structure,
@@ -188,7 +205,7 @@ class _Loop:
         options: LoopOptions,
         returns_first_state: bool,
     ) -> None:
-        self._cell_step = cell_step
+        self._cell, self._cell_step = cell, cell_step
         self._mask = mask
         self.zeros = zeros
         self._outputs = outputs
@@ -197,34 +214,51 @@ class _Loop:
         # Without a mask the last output is then in the last state.
         self._reads_state = returns_first_state and mask is None and not options.return_sequences
         self._keeps_last = repeats or not (options.return_sequences or self._reads_state)
+        self._unforeseen: list[Tensor] = []
         self.carry = {"states": states, "last": zeros if self._keeps_last else []}
         self.emits = outputs if options.return_sequences else []
 
-    def run(
-        self, scan: Any, inputs: Structure, variables: list[Any], settings: Settings
-    ) -> tuple[Structure, Structure]:
+    def run(self, scan: Any, inputs: Structure, settings: Settings) -> tuple[Structure, Structure]:
         """The outputs, `(time, batch, ...)` or those of the last step, and the final states."""
+        try:
+            carry, ys = self._scanned(scan, inputs, settings)
+        except _UnforeseenLossError:
+            # Added in training alone, say, and the trace of a step knew nothing of that.
+            self._cell.adds_losses = True
+            carry, ys = self._scanned(scan, inputs, settings)
+        for loss in carry["losses"]:
+            self._cell.add_loss(loss)
+        if self._options.return_sequences:
+            return ys, carry["states"]
+        if self._reads_state:
+            return _like(tree.flatten(carry["states"])[0], self._outputs), carry["states"]
+        return carry["last"], carry["states"]
+
+    def _scanned(
+        self, scan: Any, inputs: Structure, settings: Settings
+    ) -> tuple[Structure, Structure]:
+        """The last carry, and all outputs if they are wanted."""
         cuts = [] if self._options.tbptt is None else _cuts(self._options.tbptt, inputs, self._mask)
         project = settings.project
         if project is not None:
             settings = dataclasses.replace(
                 settings, project=lambda xs: {**xs, "inputs": project(xs["inputs"])}
             )
-        carry, ys = scan(
-            self.step,
-            self.carry,
-            {"inputs": inputs, "valid": [] if self._mask is None else self._mask, "cut": cuts},
-            emits=self.emits,
-            variables=variables,
-            settings=dataclasses.replace(
-                settings, fixed=[*settings.fixed, *tree.flatten(self.zeros)]
-            ),
-        )
-        if self._options.return_sequences:
-            return ys, carry["states"]
-        if self._reads_state:
-            return _like(tree.flatten(carry["states"])[0], self._outputs), carry["states"]
-        return carry["last"], carry["states"]
+        no_loss = [ops.zeros((), "float32")] if self._cell.adds_losses else []
+        with losses_noted(self._cell.cell) as unforeseen:
+            self._unforeseen = unforeseen
+            carry, ys = scan(
+                self.step,
+                {**self.carry, "losses": no_loss},
+                {"inputs": inputs, "valid": [] if self._mask is None else self._mask, "cut": cuts},
+                emits=self.emits,
+                variables=_variables(self._cell),
+                settings=dataclasses.replace(
+                    settings, fixed=[*settings.fixed, *tree.flatten(self.zeros)]
+                ),
+            )
+        _check_no_losses(self._cell, unforeseen)
+        return carry, ys
 
     def step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
         states = carry["states"]
@@ -232,7 +266,7 @@ class _Loop:
         if self._options.tbptt is not None:
             # What a masked step hands on keeps its gradient.
             seen = select(x["cut"], tree.map_structure(ops.stop_gradient, states), states)
-        output, new_states = self._cell_step(x["inputs"], seen)
+        output, new_states, losses = self._one_step(x["inputs"], seen, carry["losses"])
         output = _like(output, self._outputs)
         new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
         if self._mask is not None:
@@ -240,9 +274,29 @@ class _Loop:
             output = select(x["valid"], output, masked)
             new_states = select(x["valid"], new_states, states)
         last = output if self._keeps_last else []
-        return {"states": new_states, "last": last}, (
+        return {"states": new_states, "last": last, "losses": losses}, (
             output if self._options.return_sequences else []
         )
+
+    def _one_step(
+        self, x: Structure, states: Structure, losses: list[Tensor]
+    ) -> tuple[Structure, Structure, list[Tensor]]:
+        """A step of the cell, and the sum of losses with those that it has added."""
+        if not losses:
+            before = len(self._unforeseen)
+            output, new_states = self._cell_step(x, states)
+            if len(self._unforeseen) > before:
+                raise _UnforeseenLossError
+            return output, new_states, losses
+        # At each step, as a backward pass may run one again when the loop is over.
+        with losses_noted(self._cell.cell) as added:
+            output, new_states = self._cell_step(x, states)
+        total = losses[0]
+        return output, new_states, [total + sum(ops.cast(loss, total.dtype) for loss in added)]
+
+
+class _UnforeseenLossError(Exception):
+    """A step has added a loss, and the carry has no place for one."""
 
 
 def _cuts(steps: int, inputs: Structure, mask: Tensor | None) -> Tensor:
@@ -258,7 +312,10 @@ def _cuts(steps: int, inputs: Structure, mask: Tensor | None) -> Tensor:
 
 
 def _variables(cell: BoundCell) -> list[Any]:
-    return list(cell.cell.variables) if isinstance(cell.cell, keras.layers.Layer) else []
+    """What a step may read or update: weights, seeds, and the counters of metrics."""
+    if not isinstance(cell.cell, keras.layers.Layer):
+        return []
+    return [*cell.cell.variables, *cell.cell.metrics_variables]
 
 
 def _like(output: Structure, specs: Structure) -> Structure:

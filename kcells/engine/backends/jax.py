@@ -19,7 +19,7 @@ from keras import tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
-from kcells.cells.variables import current_value
+from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
@@ -103,6 +103,7 @@ def scan(
             new_carry, y = step(
                 tree.pack_sequence_as(carry, flat_carry), tree.pack_sequence_as(xs, x)
             )
+        check_updates(scope, variables)
         new_values = [scope.get_current_value(v) for v in updated]
         touched.update(
             k for k, (old, new) in enumerate(zip(before, new_values, strict=True)) if old is not new

@@ -141,6 +141,8 @@ class OwnLoop:
                 tree.pack_sequence_as(self._carry, list(flat_carry)),
                 tree.pack_sequence_as(self._xs, list(flat_x)),
             )
+        known = {id(variable) for variable, _ in mapping}
+        self._touched |= bool(scope.state_mapping.keys() - known)
         for variable, value in mapping:
             self._touched |= scope.get_current_value(variable) is not value
         return tree.flatten(y), tree.flatten(carry)

@@ -17,7 +17,7 @@ from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
-from kcells.cells.variables import current_value
+from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.torch_checkpoint import (
     in_many_nodes,
@@ -134,6 +134,7 @@ def scan(
                     emits,
                     settings,
                 )
+                check_updates(scope, variables)
                 new_values = [scope.get_current_value(v) for v in variables]
                 after[:] = [
                     kept if new is old else new
