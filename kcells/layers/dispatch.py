@@ -107,6 +107,7 @@ def plan_for(
     inputs: Tensor = None,
     mask: MaskKind = "not known yet",
     takes_constants: bool = False,
+    obstacle: str = "",
 ) -> Plan:
     """The plan for a call of a `kcells.RNN` on this machine.
 
@@ -115,6 +116,8 @@ def plan_for(
         inputs: a tensor of the call, for its device; by default the backend's.
         mask: what mask the call has.
         takes_constants: whether it has constants.
+        obstacle: what is known to keep the loop from being compiled. A new call has to find
+            out for itself: another trace may have no such thing in its way.
     """
     backend = backends.current()
     dtype = layer.bound.compute_dtype
@@ -124,7 +127,7 @@ def plan_for(
         layer.unroll,
         takes_constants,
         layer.compile,
-        layer.obstacle,
+        obstacle,
         layer.tbptt,
         bool(layer.checkpoint),
         layer.parallel,

@@ -134,7 +134,7 @@ class RNN(keras.layers.RNN):
         self.parallel = policies.check_choice("parallel", parallel)
         self.checkpoint = policies.check_checkpoint(checkpoint, unroll)
         self.tbptt = policies.check_tbptt(tbptt)
-        self.obstacle = ""  # What kept a loop from being compiled, for the next plan.
+        self.obstacle = ""  # What kept a loop from being compiled when it was last traced.
         self.supports_masking = True
         self._memory: Memory | None = None
         self._traces = Traces()
@@ -165,7 +165,7 @@ class RNN(keras.layers.RNN):
     @property
     def plan(self) -> Plan:
         """How this layer runs its loop on this machine, and why."""
-        return policies.plan_for(self)
+        return self.plan_for()
 
     def plan_for(
         self,
@@ -173,8 +173,11 @@ class RNN(keras.layers.RNN):
         mask: MaskKind = "not known yet",
         takes_constants: bool = False,
     ) -> Plan:
-        """How a call would run: `layers.dispatch.plan_for`."""
-        return policies.plan_for(self, inputs, mask, takes_constants)
+        """How a call would run, if it meets what the last trace has met.
+
+        The arguments are those of `layers.dispatch.plan_for`.
+        """
+        return policies.plan_for(self, inputs, mask, takes_constants, self.obstacle)
 
     # -- Building
 
@@ -247,7 +250,7 @@ class RNN(keras.layers.RNN):
         check_sizes_at_run_time(given, states, self._who)
         kind: MaskKind = "none" if given.mask is None else "not known yet"
         takes = constants is not None
-        plan = self.plan_for(first, kind, takes)
+        plan = policies.plan_for(self, first, kind, takes)
         call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
         note_call(call)
         return call

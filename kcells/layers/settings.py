@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +21,23 @@ def settings_for(layer: Any, batch: Tensor, training: bool) -> Settings:
     settings = Settings(
         checkpoint=layer.checkpoint,
         training=training,
-        note=functools.partial(setattr, layer, "obstacle"),
+        note=_noting_obstacles(layer),
         own_backward=layer.compile != "never",
     )
     if not layer.checkpoint:
         return settings
     return dataclasses.replace(settings, again=_surroundings(layer, batch, training))
+
+
+def _noting_obstacles(layer: Any) -> Callable[[str], None]:
+    """Writes down what the loops of this call meet; a stack has several."""
+    met: list[str] = []
+
+    def note(obstacle: str) -> None:
+        met.append(obstacle)
+        layer.obstacle = next(filter(None, met), "")
+
+    return note
 
 
 class _Call(keras.layers.Layer):

@@ -315,6 +315,33 @@ def test_a_gradient_for_a_tensor_that_a_step_reaches_for(rng, loops):
     assert "reaches for a tensor" in layer.obstacle
 
 
+def test_another_trace_may_have_no_obstacle(rng, loops):
+    """One trace that cannot be compiled does not make the layer slow for good."""
+    cell = ReachesOut()
+    layer = kcells.RNN(cell)
+    x = rng.normal(size=(BATCH, TIME, 2)).astype("float32")
+    layer.build(x.shape)
+
+    def compiled(outside):
+        loops.clear()
+        cell.outside = outside
+        tf.function(lambda: layer(x)).get_concrete_function()
+        return bool(loops)
+
+    @tf.function
+    def with_a_tensor_of_the_graph(outside):
+        cell.outside = outside * 1.0
+        return layer(x)
+
+    assert compiled(0.5)
+    assert layer.obstacle == ""
+    with_a_tensor_of_the_graph(tf.constant(0.5))
+    assert "reaches for a tensor" in layer.obstacle
+    assert not kcells.explain(layer).reasons[-1].holds
+    assert compiled(0.5)
+    assert kcells.explain(layer).reasons[-1].holds
+
+
 def test_constants_keep_their_gradient(rng):
     class WithConstants(layers.Layer):
         state_size = 2

@@ -51,7 +51,7 @@ class Settings:
         training: whether a backward pass is to come.
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
-        note: is told what stands in the way of `compiles` or `checkpoint`, if anything does.
+        note: is told what stands in the way of `compiles` or `checkpoint`; `""` for nothing.
         again: runs a function with everything that was around the call, such as the masks
             of dropout, for a backend that repeats steps when the call is over.
         own_backward: whether TensorFlow's loops may have a backward pass of their own.

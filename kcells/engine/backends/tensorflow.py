@@ -112,9 +112,9 @@ def scan(
     for xla in _own_ways(settings):
         loop = OwnLoop(step, carry, xs, emits, variables, settings, xla)
         obstacle = loop.trace()
+        settings.note(obstacle or "")
         if obstacle is None:
             return loop.run()
-        settings.note(obstacle)
     return plain_scan(step, carry, xs, emits)
 
 
