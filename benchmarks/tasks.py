@@ -5,7 +5,7 @@
 Problems: `rows` and `pixels` (scikit-learn's digits), `vowels` (of different lengths,
 masked), `copy`, `adding` (200 steps) and `characters`; see learning/problems.py. For each the
 cell gets as many units as the problem's budget of parameters pays for, one learning rate
-(learning/cells.py has the exceptions), and three seeds.
+(its card may say otherwise), and three seeds.
 
 What is in the file of `--runs` is not run again, so a run that was stopped goes on where it
 was; `--again` runs what is asked for once more. `--report` writes the table

@@ -11,6 +11,7 @@ from kcells import errors
 from kcells._version import __version__
 from kcells.build import build, cell
 from kcells.cells.base import Cell
+from kcells.cells.card import Card, Case, Learning, Place, Workload
 from kcells.cells.dropout import VariationalDropout
 from kcells.cells.equivalence import Equivalence
 from kcells.cells.linear import LinearRecurrence
@@ -27,17 +28,22 @@ from kcells.saving import load_model
 __all__ = [
     "RNN",
     "Bidirectional",
+    "Card",
+    "Case",
     "Cell",
     "CellInfo",
     "Equivalence",
     "Explanation",
     "Explanations",
     "InputCell",
+    "Learning",
     "LinearRecurrence",
+    "Place",
     "Reason",
     "StackedCells",
     "StandardCell",
     "VariationalDropout",
+    "Workload",
     "__version__",
     "build",
     "cell",

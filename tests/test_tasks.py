@@ -95,7 +95,7 @@ def test_models_keep_to_the_budget(name, problem, learning):
         pytest.skip("it takes no part")
     asked = dataclasses.replace(learning("problems").PROBLEMS[problem], budget=1500)
     units = models.units_for(name, asked)
-    step = learning("cells").setting_of(name).multiple
+    step = learning("cells").learning_of(name).multiple
     sizes = [
         models.parameters(models.make_model(name, asked, count)) for count in (units, units + step)
     ]

@@ -8,21 +8,21 @@ Parameters are counted for several sizes, and the formula is the one that fits t
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import kcells
+from kcells.cells.card import arguments_for, card_of
 from kcells.cells.equivalence import equivalence_of
 from kcells.commands.docstring import documentation_of
 from kcells.registry import load
-from kcells.structure import leaves_with_paths, size_structure
+from kcells.structure import leaves_with_paths, map_leaves, size_structure
 
 PAGE = Path(__file__).parents[1] / "docs" / "catalogue.md"
 HEAD = (
@@ -32,55 +32,8 @@ HEAD = (
 SIZES = tuple(itertools.product((10, 14, 22), (6, 8, 12)))
 """Pairs of features and units, all even: a cell may come in two groups."""
 
-IN_TORCHRECURRENT = {
-    *("cornn", "fast_grnn", "fast_rnn", "indrnn", "intersection_rnn", "janet", "lem", "li_gru"),
-    *("lstmp", "mgu", "mlstm", "nas", "ugrnn", "unicornn"),
-}
-ELSEWHERE = {
-    # Who else ships the cell, in a release that can be installed today.
-    **dict.fromkeys(IN_TORCHRECURRENT, "torchrecurrent"),
-    **dict.fromkeys(("lstm", "gru", "simple_rnn"), "Keras, torch.nn"),
-    "basic_rnn": "Keras, torch.nn",
-    "cfc": "ncps",
-    "ltc": "ncps",
-    "conv_lstm": "Keras",
-    "gru_v1": "Keras, torch.nn",
-    "gru_v3": "Keras",
-    "lmu": "keras-lmu",
-}
-
-_LSTM = "input, forget, output"
-_GRU = "update, reset"
-GATES = {
-    # What is between 0 and 1 (or above, where it is exponential) and scales something, by the
-    # name that the paper has for it. Every cell has an entry, so that none is forgotten.
-    **dict.fromkeys(("lstm", "basic_lstm", "lstmp", "glstm", "indy_lstm", "lstm_block"), _LSTM),
-    **dict.fromkeys(("conv_lstm", "ln_lstm", "mi_lstm", "mlstm", "time_freq_lstm"), _LSTM),
-    **dict.fromkeys(("slstm", "xlstm_mlstm"), _LSTM),
-    **dict.fromkeys(("grid_lstm", "bidirectional_grid_lstm"), f"{_LSTM}, in time and frequency"),
-    **dict.fromkeys(("gru", "gru_v1", "gru_v3", "gru_block", "indy_gru", "conv_gru"), _GRU),
-    **dict.fromkeys(("ln_gru", "mi_gru", "mgru"), _GRU),
-    **dict.fromkeys(("basic_rnn", "simple_rnn", "ln_rnn", "mi_rnn", "mrnn", "indrnn"), ""),
-    **dict.fromkeys(("fast_rnn", "cornn", "unicornn", "lmu", "lru", "s5", "ltc", "esn"), ""),
-    **dict.fromkeys(("nested", "parallel"), ""),
-    **dict.fromkeys(("min_gru", "li_gru", "fast_grnn", "ugrnn"), "update"),
-    "cfc": "time",
-    "cifg_lstm": "input, which forgets too; output",
-    "hgru": "forget, output",
-    "intersection_rnn": "depth, time",
-    "janet": "forget",
-    "lem": "two time steps",
-    "mgu": "forget, which resets too",
-    "min_lstm": "input, forget",
-    "nas": "four of eight sums",
-    "nested_lstm": f"{_LSTM}; the same within",
-    "on_lstm": f"{_LSTM}; master input, master forget",
-    "phased_lstm": f"{_LSTM}, time",
-    "qrnn": "forget, output",
-    "rg_lru": "recurrence, input",
-    "rhn": "transform, carry",
-    "sru": "forget, highway",
-}
+_WIDTH = 16
+"""Of the frames in the cards of convolutional cells."""
 
 
 def rows() -> Iterable[Sequence[str]]:
@@ -90,17 +43,17 @@ def rows() -> Iterable[Sequence[str]]:
         if info.distribution == "session":
             continue
         cls = load(info.qualified_id)
-        said = documentation_of(cls)
+        said, card = documentation_of(cls), card_of(cls)
         yield (
             f"`{info.id}`",
             said.summary.rstrip("."),
             source(said.paper),
             state(info),
             parameters(info),
-            GATES[info.id],
+            card.gates or "",
             "yes" if "parallel" in info.paths else "",
             builtin(info),
-            ELSEWHERE.get(info.id, ""),
+            card.also_in,
         )
 
 
@@ -120,45 +73,15 @@ def source(paper: str) -> str:
     return f"[{shown}](https://arxiv.org/abs/{number[1]})" if number else shown
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How a cell is made and built, where that is not `cls(units)` on a vector.
-
-    Attributes:
-        arguments: of the constructor beside the units.
-        shape: of the inputs, from the number of features.
-        features: how many there are, from features and units that are asked for.
-        note: what the formula is for.
-    """
-
-    arguments: Callable[[int], dict[str, Any]] = lambda units: {}
-    shape: Callable[[int], Any] = lambda features: (None, features)
-    features: Callable[[int, int], int] = lambda features, units: features
-    note: str = ""
-
-
-_WIDTH = 83
-_AS_MANY = Recipe(features=lambda features, units: units, note="F = U")
-_ON_A_LINE = Recipe(
-    arguments=lambda units: {"kernel_size": 3, "padding": "same"},
-    shape=lambda features: (None, _WIDTH, features),
-    note="frames of width W, kernel_size = 3",
-)
-RECIPES = {
-    **dict.fromkeys(("intersection_rnn", "rg_lru", "s5"), _AS_MANY),
-    **dict.fromkeys(("conv_gru", "conv_lstm"), _ON_A_LINE),
-    "lmu": Recipe(lambda units: {"order": units, "theta": 10.0}, note="order = U"),
-    "phased_lstm": Recipe(shape=lambda f: {"features": (None, f), "time": (None, 1)}),
-}
-
-
 def made(info: kcells.CellInfo, features: int, units: int) -> Any:
     """A built cell of these sizes; None if it takes other arguments than a size."""
-    recipe = RECIPES.get(info.id, Recipe())
+    cls, place = load(info.qualified_id), kcells.Place(units, features)
+    inputs = card_of(cls).inputs(place)
     try:
-        cell = load(info.qualified_id)(units, **recipe.arguments(units))
-        cell.build(recipe.shape(recipe.features(features, units)))
-    except Exception:
+        cell = kcells.cell(cls, **arguments_for(cls, place))
+        (sizes,) = size_structure([inputs], "inputs", info.id)
+        cell.build(map_leaves(lambda size, _: (None, *size.dims), sizes))
+    except kcells.errors.KCellsError:
         return None
     return cell
 
@@ -169,14 +92,14 @@ def state(info: kcells.CellInfo) -> str:
     if cell is None:
         return "its own"
     sizes = size_structure(cell.state_size, "state_size", info.id)
-    names = {90: "U", _WIDTH: "W"}
+    names = {90: "U", 180: "2U", 270: "3U", _WIDTH: "W"}
     shapes = [size.dims for _, size in leaves_with_paths(sizes, "")]
     return ", ".join(" x ".join(names.get(d, str(d)) for d in dims) for dims in shapes)
 
 
 def parameters(info: kcells.CellInfo) -> str:
     """The number of trainable parameters, as a formula in F (features) and U (units)."""
-    recipe = RECIPES.get(info.id, Recipe())
+    card = card_of(load(info.qualified_id))
     counts = []
     for features, units in SIZES:
         cell = made(info, features, units)
@@ -190,7 +113,7 @@ def parameters(info: kcells.CellInfo) -> str:
         "U": lambda f, u: u,
         "": lambda f, u: 1,
     }
-    if recipe is _AS_MANY:
+    if card.inputs(kcells.Place(4, 3)) == card.inputs(kcells.Place(4, 5)):
         terms = {name: term for name, term in terms.items() if "F" not in name}
     matrix = np.array([[term(f, u) for term in terms.values()] for f, u in SIZES], float)
     found = np.linalg.lstsq(matrix, np.array(counts, float), rcond=None)[0]
@@ -203,7 +126,7 @@ def parameters(info: kcells.CellInfo) -> str:
         if count
     ]
     formula = " + ".join(shown) or "0"
-    return f"{formula} ({recipe.note})" if recipe.note else formula
+    return f"{formula} ({card.note})" if card.note else formula
 
 
 def builtin(info: kcells.CellInfo) -> str:

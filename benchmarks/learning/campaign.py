@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import kcells
 from kcells.bench.store import versions
 from learning import store
-from learning.cells import setting_of
+from learning.cells import learning_of
 from learning.problems import PROBLEMS, Problem
 from learning.training import Learner, Run
 
@@ -47,7 +47,7 @@ def plan(cells: Sequence[str], problems: Sequence[str], seeds: Iterable[int]) ->
 
 def takes_part(name: str, problem: str) -> bool:
     """Whether a cell can do anything with a problem."""
-    return problem in (setting_of(name).problems or PROBLEMS)
+    return problem in (learning_of(name).problems or PROBLEMS)
 
 
 def run(groups: Sequence[Group], path: Path, again: bool = False) -> list[str]:

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from learning.cells import layer_of, setting_of
+import kcells
+from learning.cells import adapted, layer_of, learning_of
 from learning.problems import Problem
 
 __all__ = ["compile_model", "make_model", "parameters", "units_for"]
@@ -28,18 +29,20 @@ def make_model(name: str, problem: Problem, units: int) -> keras.Model:
         problem: what it is for.
         units: of the cell.
     """
-    setting = setting_of(name)
+    learning = learning_of(name)
     example = problem.data.held_out[0]
     inputs = keras.Input(example.shape[1:], dtype=example.dtype.name)
     steps = _vectors(problem, inputs)
-    for number in range(setting.depth):
-        if setting.encoded and steps.shape[-1] != units:
+    for number in range(learning.depth):
+        if learning.encoded and steps.shape[-1] != units:
             steps = layers.Dense(units)(steps)
-        is_last = number == setting.depth - 1
-        layer = layer_of(name, units, steps, number, not is_last or problem.answers is not None)
-        steps = layer(setting.adapt(steps))
-        if setting.activation is not None:
-            steps = layers.Activation(setting.activation)(steps)
+        is_last = number == learning.depth - 1
+        length, features = steps.shape[1:]
+        place = kcells.Place(units, features, length, number)
+        taken = adapted(name, steps, place)
+        steps = layer_of(name, place, not is_last or problem.answers is not None)(taken)
+        if learning.activation is not None:
+            steps = layers.Activation(learning.activation)(steps)
     if problem.answers is not None:
         steps = steps[:, -problem.answers :]
     return keras.Model(inputs, layers.Dense(problem.outputs)(_one_vector(steps, problem)))
@@ -86,7 +89,7 @@ def units_for(name: str, problem: Problem) -> int:
     Raises:
         ValueError: if even the smallest model is beyond the budget.
     """
-    step = setting_of(name).multiple
+    step = learning_of(name).multiple
 
     def count(units: int) -> int:
         return parameters(make_model(name, problem, units))

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from learning.cells import setting_of
+from learning.cells import learning_of
 from learning.models import compile_model, make_model, parameters, units_for
 from learning.problems import Problem
 
@@ -69,7 +69,7 @@ class Learner:
         self.name = name
         self.problem = problem
         self.units = units_for(name, problem)
-        self.rate = problem.rate * setting_of(name).rates.get(problem.name, 1.0)
+        self.rate = problem.rate * learning_of(name).rates.get(problem.name, 1.0)
         self.model = make_model(name, problem, self.units)
         compile_model(self.model, problem, self.rate)
         self.model.optimizer.build(self.model.trainable_variables)

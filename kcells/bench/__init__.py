@@ -1,6 +1,6 @@
 """Benchmarks: a cell in kcells against stock Keras, other libraries, and its own products.
 
-    sizes, recipes -> case            a cell at a size: data, model, matrices
+    sizes, cards -> case              a cell at a size: data, model, matrices
     backends, floor, case -> sides    what is compared
     timing, sides -> measure          one row a side; `memory` does the same for memory
     measure, store -> campaign        many rows, kept in a file, resumed where it stopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -10,12 +11,12 @@ import keras
 from kcells.bench.case import Case
 from kcells.bench.measure import measure
 from kcells.bench.memory import MEMORY_WORKLOADS, measure_memory
-from kcells.bench.recipes import recipe_of
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS, WORKLOADS, Side, chosen_sides
 from kcells.bench.sizes import DEFAULT_SIZES, Size, unique
 from kcells.bench.store import Results
-from kcells.registry import describe, list_cells
+from kcells.cells.card import Workload, card_of
+from kcells.registry import describe, list_cells, load
 
 __all__ = ["Notice", "Plan", "Task", "own_sizes", "run", "tasks"]
 
@@ -108,13 +109,13 @@ def tasks(plan: Plan) -> list[Task]:
 
 
 def _tasks_of(name: str, plan: Plan) -> list[Task]:
-    recipe = recipe_of(name.rpartition(":")[2])
+    scaled = functools.partial(_scaled, _workload(name))
     timed = [
         _task(Case(name, size), workload, plan)
-        for size in unique([*own_sizes(name, plan), *map(recipe.scaled, plan.grown)])
+        for size in unique([*own_sizes(name, plan), *map(scaled, plan.grown)])
         for workload in plan.workloads
     ]
-    kept = [_task(Case(name, recipe.scaled(size)), MEMORY, plan) for size in plan.memory]
+    kept = [_task(Case(name, scaled(size)), MEMORY, plan) for size in plan.memory]
     return [task for task in (*timed, *kept) if task.sides]
 
 
@@ -122,16 +123,25 @@ def own_sizes(name: str, plan: Plan) -> tuple[Size, ...]:
     """The sizes at which a cell is timed, without those of a sweep."""
     if plan.sizes is not None:
         return plan.sizes
-    return recipe_of(name.rpartition(":")[2]).sizes or DEFAULT_SIZES
+    return tuple(Size(*size) for size in _workload(name).sizes) or DEFAULT_SIZES
+
+
+def _workload(name: str) -> Workload:
+    return card_of(load(name)).workload
+
+
+def _scaled(workload: Workload, size: Size) -> Size:
+    """A size that is meant for all cells, for this one."""
+    return dataclasses.replace(size, units=max(1, size.units // workload.divisor))
 
 
 def _task(case: Case, workload: str, plan: Plan) -> Task:
     if workload == MEMORY:
         # What a training step needs; the floor needs nothing.
-        training = chosen_sides(case.id, "train", plan.variants)
+        training = chosen_sides(case.name, "train", plan.variants)
         sides = [side for side in training if side.name != "floor"]
     else:
-        sides = chosen_sides(case.id, workload, plan.variants)
+        sides = chosen_sides(case.name, workload, plan.variants)
     return Task(case, workload, tuple(sides))
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
-from kcells.bench.recipes import Recipe, recipe_of
 from kcells.bench.sizes import Size
 from kcells.build import build, cell
+from kcells.cells.card import Card, Place, arguments_for, card_of
 from kcells.layers.rnn import RNN
+from kcells.registry import load
+from kcells.structure import map_leaves, size_structure
 
 __all__ = ["Case", "is_shape"]
 
@@ -30,10 +33,29 @@ class Case:
     name: str
     size: Size
 
+    @functools.cached_property
+    def card(self) -> Card:
+        """What the cell says of itself."""
+        return card_of(load(self.name))
+
+    def peer(self, library: str) -> str:
+        """The class of another library that is the same layer, as the card has it.
+
+        Raises:
+            LookupError: if the card names none.
+        """
+        peers = self.card.workload.peers
+        if library not in peers:
+            raise LookupError(f"{library} has no {self.id}")
+        return peers[library]
+
     @property
-    def recipe(self) -> Recipe:
-        """How the cell is made, and what it takes."""
-        return recipe_of(self.id)
+    def _place(self) -> Place:
+        return Place(self.size.units, self.size.features, self.size.length)
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return arguments_for(load(self.name), self._place)
 
     @property
     def id(self) -> str:
@@ -47,16 +69,19 @@ class Case:
 
     def cell(self) -> Any:
         """A new cell."""
-        return cell(self.name, *self.recipe.arguments(self.size.units))
+        return cell(self.name, **self._arguments)
 
     def build(self, **options: Any) -> Any:
         """A new layer, as `kcells.build` makes it."""
-        return build(self.name, *self.recipe.arguments(self.size.units), **options)
+        return build(self.name, **self._arguments, **options)
 
     @property
     def shapes(self) -> Any:
         """The shapes of the inputs."""
-        return self.recipe.inputs(self.size)
+        # In a list, a tuple of ints is a shape and not a structure.
+        (sizes,) = size_structure([self.card.inputs(self._place)], "inputs", self.name)
+        lead = (self.size.batch, self.size.length)
+        return map_leaves(lambda size, _: (*lead, *size.dims), sizes)
 
     @functools.cached_property
     def arrays(self) -> Any:
@@ -77,7 +102,7 @@ class Case:
         return _tensors(arrays if len(arrays) > 1 else arrays[0])
 
     def model(self, layer: Any, **options: Any) -> keras.Model:
-        """A compiled model of the layer and, where the recipe says so, a Dense(1).
+        """A compiled model of the layer and, where the card says so, a Dense(1).
 
         Args:
             layer: the layer that is measured.
@@ -88,15 +113,15 @@ class Case:
         if isinstance(shapes, dict):
             # Keras wants the names of inputs to be the keys.
             inputs = {key: keras.Input(shape[1:], name=key) for key, shape in shapes.items()}
-        if self.recipe.head and is_shape(self.shapes):
+        if self.card.workload.head and is_shape(self.shapes):
             model = keras.Sequential([inputs, layer, keras.layers.Dense(1)])
         else:
             model = keras.Model(inputs, self._outputs(layer(inputs)))
-        model.compile(self.recipe.optimizer, "mse", **options)
+        model.compile(self.card.workload.optimizer, "mse", **options)
         return model
 
     def _outputs(self, outputs: Any) -> Any:
-        if not self.recipe.head:
+        if not self.card.workload.head:
             return outputs
         flat = [keras.layers.Flatten()(leaf) for leaf in tree.flatten(outputs)]
         joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
@@ -108,8 +133,20 @@ class Case:
         layer(self.inputs)
         # The GRU of Keras has a bias of two axes.
         weights = [w for w in layer.trainable_weights if "bias" not in w.name]
-        found = (self.recipe.product(tuple(w.shape)) for w in weights)
+        found = (_product(tuple(w.shape)) for w in weights)
         return [product for product in found if product is not None]
+
+
+def _product(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Rows and columns of the matrix that a weight is; None if it is none.
+
+    One of four axes maps two of them to the other two, as `einsum` does; what has three, such
+    as the kernel of a convolution, is left out.
+    """
+    if len(shape) not in (2, 4):
+        return None
+    middle = len(shape) // 2
+    return math.prod(shape[:middle]), math.prod(shape[middle:])
 
 
 def is_shape(structure: Any) -> bool:

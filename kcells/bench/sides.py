@@ -17,7 +17,9 @@ from kcells.bench.backends import tensorflow_keras_2, torch
 from kcells.bench.case import Case, is_shape
 from kcells.bench.floor import floor_step
 from kcells.bench.timing import Step
+from kcells.cells.card import card_of
 from kcells.layers.rnn import RNN
+from kcells.registry import load
 
 __all__ = ["OURS", "SIDES", "WORKLOADS", "Side", "chosen_sides", "with_layer"]
 
@@ -41,7 +43,7 @@ class Side:
             is reported as the reason why the side cannot run.
         workloads: those that it knows.
         backends: those that it runs on; empty for all.
-        cells: the ids of the cells that it is for; empty for all.
+        of_peers: whether it is only for cells whose card has an entry for it among the `peers`.
         default: whether it takes part without being asked for.
     """
 
@@ -49,15 +51,15 @@ class Side:
     step: MakeStep
     workloads: tuple[str, ...] = ("train", "predict")
     backends: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ()
+    of_peers: bool = False
     default: bool = True
 
     def takes_part(self, cell: str, workload: str) -> bool:
-        """Whether there is something to compare, for a cell by its id."""
+        """Whether there is something to compare, for a cell by its name."""
         return (
             workload in self.workloads
             and (not self.backends or keras.backend.backend() in self.backends)
-            and (not self.cells or cell in self.cells)
+            and (not self.of_peers or self.name in card_of(load(cell)).workload.peers)
         )
 
 
@@ -93,11 +95,11 @@ def _stock(case: Case, **options: Any) -> Any:
 
 
 def _torch_nn(case: Case, workload: str) -> Step:
-    return torch.torch_nn(case.id, case.size.units, case.inputs)
+    return torch.torch_nn(case.peer("torch.nn"), case.size.units, case.inputs)
 
 
 def _torchrecurrent(case: Case, workload: str) -> Step:
-    return torch.torchrecurrent_layer(case.id, case.size.units, case.inputs)
+    return torch.torchrecurrent_layer(case.peer("torchrecurrent"), case.size.units, case.inputs)
 
 
 def _guide(case: Case, workload: str) -> Step:
@@ -113,9 +115,9 @@ SIDES: Mapping[str, Side] = {
         Side("stock", with_layer(_stock)),
         # JAX always compiles, and PyTorch has no such thing.
         Side("stock_xla", with_layer(_stock, jit_compile=True), backends=("tensorflow",)),
-        Side("tf_keras", _guide, backends=("tensorflow",), cells=("nested",)),
-        Side("torch.nn", _torch_nn, **_ALONE, cells=tuple(torch.NN)),
-        Side("torchrecurrent", _torchrecurrent, **_ALONE, cells=tuple(torch.TORCHRECURRENT)),
+        Side("tf_keras", _guide, backends=("tensorflow",), of_peers=True),
+        Side("torch.nn", _torch_nn, **_ALONE, of_peers=True),
+        Side("torchrecurrent", _torchrecurrent, **_ALONE, of_peers=True),
         Side("floor", floor_step, WORKLOADS),
         # Variants of ours, for those who ask.
         Side(
@@ -136,7 +138,7 @@ def chosen_sides(cell: str, workload: str, more: Collection[str] = ()) -> list[S
     """Ours, and the others that take part in a workload of a cell.
 
     Args:
-        cell: the cell's id.
+        cell: the cell's id, or its qualified id.
         workload: one of `WORKLOADS`.
         more: sides that take part though they do not by default.
 

@@ -11,8 +11,10 @@ from typing import Any
 import keras
 
 from kcells.build import build
+from kcells.cells.card import Case, Place, arguments_for, card_of
 from kcells.cells.equivalence import equivalence_of
 from kcells.cells.signature import constructor_parameters, required_arguments
+from kcells.errors import ConfigurationError
 from kcells.explain import explain
 from kcells.layers.rnn import RNN
 from kcells.structure import map_leaves, size_structure
@@ -55,27 +57,21 @@ def _default(parameter: inspect.Parameter) -> str | None:
 
 def make(cls: type, arguments: Mapping[str, Any], units: int, features: int) -> Made:
     """Makes a cell of the sizes given, or in the first of its own cases if it takes others."""
-    required = [row["name"] for row in argument_rows(cls) if row["required"]]
-    chosen = {"units": units, **arguments} if "units" in required else dict(arguments)
-    inputs: Any = (features,)
-    cases = getattr(cls, "check_cases", None)
-    found = list(cases()) if callable(cases) else []
-    if missing := [name for name in required if name not in chosen]:
-        if not found:
-            return Made(
-                None,
-                chosen,
-                obstacle=f"{cls.__name__} needs {', '.join(missing)}, and has no check_cases()"
-                " that says what to take.",
-            )
-        return _of_case(cls, arguments, found[0])
-    made = _built(build(cls(**chosen)), chosen, inputs)
-    if made.obstacle and found:
-        return dataclasses.replace(_of_case(cls, arguments, found[0]), obstacle=made.obstacle)
+    card, place = card_of(cls), Place(units, features)
+    try:
+        chosen = arguments_for(cls, place, arguments)
+    except ConfigurationError as error:
+        if not card.cases:
+            return Made(None, arguments, obstacle=str(error).partition("\n")[0])
+        return _of_case(cls, arguments, card.cases[0])
+    made = _built(build(cls(**chosen)), chosen, card.inputs(place))
+    if made.obstacle and card.cases:
+        first = _of_case(cls, arguments, card.cases[0])
+        return dataclasses.replace(first, obstacle=made.obstacle)
     return made
 
 
-def _of_case(cls: type, arguments: Mapping[str, Any], case: Any) -> Made:
+def _of_case(cls: type, arguments: Mapping[str, Any], case: Case) -> Made:
     chosen = {**case.arguments, **arguments}
     return _built(build(cls(**chosen)), chosen, case.inputs)
 

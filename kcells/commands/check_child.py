@@ -10,10 +10,13 @@ from typing import Any
 from kcells import testing
 from kcells.commands.children import reporting
 from kcells.errors import KCellsError, PluginLoadError
+from kcells.registry import load
+from kcells.testing.cases import inputs_with
 from kcells.testing.law import Law
 from kcells.testing.runner import check_names, planned
 from kcells.testing.subject import Subject
 from kcells.testing.target import Target
+from kcells.types import Structure
 
 __all__ = ["check"]
 
@@ -28,8 +31,8 @@ def check(request: dict[str, Any], report: Callable[..., None]) -> None:
             fields after it, or `kind="error"`.
     """
     made = {"arguments": request["arguments"], "seed": request["seed"]}
-    made["inputs"] = None if request["features"] is None else (request["features"],)
     try:
+        made["inputs"] = _inputs(request["cell"], request["features"])
         _look(request, made, report)
         if request["record"]:
             testing.record(request["cell"], request["record"], **made)
@@ -40,6 +43,11 @@ def check(request: dict[str, Any], report: Callable[..., None]) -> None:
         if not request["arguments"]:
             raise
         report(kind="error", text=f"the cell cannot be made so: {error}", wrong=True)
+
+
+def _inputs(cell: str, features: int | None) -> Structure:
+    """The shapes of one step with so many features, as the card has it."""
+    return None if features is None else inputs_with(load(cell), features)
 
 
 def _look(request: dict[str, Any], made: dict[str, Any], report: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@
 pytest is needed for that alone; `check_cell("foo")` needs none.
 """
 
-from kcells.testing.case import Case
+from kcells.cells.card import Case
 from kcells.testing.differentiate import Differentiated
 from kcells.testing.law import Law
 from kcells.testing.parametrize import parametrize_with_checks

@@ -68,7 +68,7 @@ def check_cell(
     Args:
         cell: an id such as `"mlstm"`, a cell class, or a cell.
         arguments: for the constructor, unless `cell` is made already. Left out, the
-            class' own `check_cases()` say what to check, or else it is made with `units=4`.
+            cases of its card say what to check, or else it is made with `units=4`.
         inputs: the shapes of one step of one sample; `(3,)` if nobody says otherwise.
         only: the name of a law, or several. Left out, all.
         expected_failures: for laws that the cell is known to break, the reason. One that

@@ -19,12 +19,12 @@ import numpy as np
 from keras import ops, tree
 
 from kcells._keras_private import float64_stays_float64
+from kcells.cells.card import Case
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.signature import needs
 from kcells.layers.rnn import RNN
 from kcells.structure import leaves_with_paths, map_leaves
 from kcells.testing.backends import backend_module
-from kcells.testing.case import Case
 from kcells.testing.differentiate import Differentiated
 from kcells.testing.law import NotApplicableError
 from kcells.testing.numbers import as_numpy

@@ -11,10 +11,11 @@ from keras import tree
 
 from kcells import registry
 from kcells.build import cell as make_cell
+from kcells.cells.card import Case
 from kcells.cells.protocol import check_cell as check_is_cell
 from kcells.errors import ArgumentError, CellError
 from kcells.structure import plain
-from kcells.testing.case import Case, cases_for
+from kcells.testing.cases import cases_for, first_case
 from kcells.types import Structure
 
 __all__ = ["Target"]
@@ -53,7 +54,7 @@ class Target:
             self.cell_class = type(cell)
             self.name = self.cell_class.__name__
             self.title, self.spelled = f"{self.name}(...)", "cell"
-            self.cases = [_case_of(self.cell_class, inputs)]
+            self.cases = [first_case(self.cell_class, inputs)]
             return
         if isinstance(cell, str):
             info = registry.describe(cell)
@@ -100,15 +101,6 @@ class Target:
             *([f"recorded={list(map(str, recorded))!r}"] if recorded else []),
         ]
         return f"kcells.testing.check_cell({', '.join(given)})"
-
-
-def _case_of(cell_class: type, inputs: Structure | None) -> Case:
-    """What goes into a cell that is made already: what goes into the first of its class."""
-    cases = getattr(cell_class, "check_cases", None)
-    if inputs is not None or not callable(cases):
-        return Case({}, (3,) if inputs is None else inputs)
-    first = cases()[0]
-    return Case({}, first.inputs, sample=first.sample)
 
 
 def _copy(cell: Any, dtype: str, overrides: Mapping[str, Any] | None = None) -> Any:

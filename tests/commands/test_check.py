@@ -219,7 +219,6 @@ def test_what_is_not_finite(monkeypatch, number):
         ({"only": ["no_such_law"]}, laws()[0].name),
         ({"arguments": {"unit": 3}}, '"units"'),
         ({"cell": "nested", "arguments": {"units": 3}}, "NestedCell"),
-        ({"cell": "nested", "features": 3}, "unit_1"),
         ({"arguments": {"units": 3, "activation": "no_such_one"}}, "cannot be made so"),
         ({"arguments": {"use_bias": False}}, "cannot be made so"),
     ],
@@ -228,6 +227,12 @@ def test_a_wrong_question(asked, text):
     fact = reported(**asked)[-1]
     assert (fact["kind"], fact["wrong"]) == ("error", True)
     assert text in fact["text"]
+
+
+def test_features_of_a_cell_that_takes_a_structure():
+    facts = reported(cell="nested", features=3)
+    assert facts[-1]["status"] == "passed"
+    assert "inputs=((3,), (6, 3))" in facts[0]["reproduce"]
 
 
 def test_a_plugin_that_does_not_load(site):

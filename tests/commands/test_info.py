@@ -259,9 +259,7 @@ def test_the_first_case_says_how_a_cell_is_made(site, kcells_command):
 def test_nobody_says_how_a_cell_is_made(site, kcells_command):
     site.plugin("odd-nest", {"nest": "NestCell"}, source=NESTED.replace("    {cases}\n", ""))
     data = info(kcells_command, "nest")
-    assert data["obstacle"] == (
-        "NestCell needs sizes, and has no check_cases() that says what to take."
-    )
+    assert data["obstacle"] == ("NestCell needs sizes, and has no card that says what to take.")
     assert data["weights"] == []
     assert data["here"] is None
     assert "NestCell needs sizes" in kcells_command("info", "nest").output
@@ -275,14 +273,15 @@ def test_a_cell_that_does_not_take_the_inputs(site, kcells_command):
     assert data["here"]["path"] == "loop"
 
 
-def test_a_cell_that_takes_other_inputs_is_shown_in_its_first_case(kcells_command):
+def test_a_cell_that_takes_other_inputs_says_which(kcells_command):
     data = info(kcells_command, "phased_lstm")
-    assert data["obstacle"].startswith("it does not take a step of (32,): ")
-    assert data["inputs"]["time"] == [1]
+    assert data["obstacle"] == ""
+    assert data["inputs"] == {"features": [32], "time": [1]}
     assert data["weights"][0]["name"] == "kernel"
-    shown = kcells_command("info", "phased_lstm").output
-    assert "it does not take a step of (32,)" in shown
-    assert "time: (1,)" in shown
+    assert "time: (1,)" in kcells_command("info", "phased_lstm").output
+
+
+def test_features_and_units_of_a_cell_that_wants_as_many(kcells_command):
     data = info(kcells_command, "intersection_rnn", "--units", 6, "--features", 6)
     assert data["obstacle"] == ""
     assert data["weights"][0]["shape"] == [6, 24]

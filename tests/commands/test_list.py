@@ -8,7 +8,7 @@ from click.testing import CliRunner
 import kcells
 from kcells import registry
 from kcells.commands.group import main
-from kcells.testing.case import cases_for
+from kcells.testing.cases import cases_for
 
 
 def listed(kcells_command, *arguments):

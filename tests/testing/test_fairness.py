@@ -11,7 +11,7 @@ from sound_cells import Curved, Leaky
 import kcells
 from kcells.errors import ArgumentError, CellError, ConfigurationError
 from kcells.testing import Case, check_cell, parametrize_with_checks, record, run_checks
-from kcells.testing.case import cases_for
+from kcells.testing.cases import cases_for
 from kcells.testing.numbers import same
 
 EVERYWHERE = ["loop", "mask", "chunking", "gradients", "finite_differences", "state_size"]

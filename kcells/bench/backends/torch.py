@@ -6,21 +6,14 @@ backward pass, without an optimizer or a model of Keras on either side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from kcells.bench.timing import Loop, Step
 
-__all__ = ["NN", "TORCHRECURRENT", "products", "torch_nn", "torchrecurrent_layer", "train_alone"]
-
-NN: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "RNN"}
-"""The classes of torch.nn, by the id of the cell."""
-
-TORCHRECURRENT: Mapping[str, str] = {"mlstm": "MultiplicativeLSTM"}
-"""The classes of torchrecurrent, by the id of the cell. Theirs have a bias more here and
-there; the products are the same."""
+__all__ = ["products", "torch_nn", "torchrecurrent_layer", "train_alone"]
 
 
 def products(shapes: Sequence[tuple[int, int]], batch: int, steps: int) -> Loop:
@@ -56,30 +49,23 @@ def train_alone(call: Callable[[Any], Any], x: Any) -> Step:
 
 
 def torch_nn(name: str, units: int, x: Any) -> Step:
-    """The layer of torch.nn.
-
-    Raises:
-        LookupError: if there is none for this cell.
-    """
+    """The layer of torch.nn whose class has this name."""
     import torch
 
-    if name not in NN:
-        raise LookupError(f"torch.nn has no {name}")
-    return _module(getattr(torch.nn, NN[name]), units, x)
+    return _module(getattr(torch.nn, name), units, x)
 
 
 def torchrecurrent_layer(name: str, units: int, x: Any) -> Step:
-    """The layer of torchrecurrent.
+    """The layer of torchrecurrent whose class has this name.
+
+    Theirs have a bias more here and there; the products are the same.
 
     Raises:
-        LookupError: if there is none for this cell.
         ImportError: if torchrecurrent is not installed.
     """
-    if name not in TORCHRECURRENT:
-        raise LookupError(f"torchrecurrent has no {name}")
     import torchrecurrent
 
-    return _module(getattr(torchrecurrent, TORCHRECURRENT[name]), units, x)
+    return _module(getattr(torchrecurrent, name), units, x)
 
 
 def _module(cls: Any, units: int, x: Any) -> Step:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Learning, StandardCell
 from kcells.errors import CellError, ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 from kcells_plugin_classic._starting import checked_bound
 
-__all__ = ["FrequencyCell", "Scan"]
+__all__ = ["WITHIN_A_STEP", "FrequencyCell", "Scan"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,3 +234,10 @@ def _is_band(pair: Any) -> bool:
 def _projected(scan: Scan, inputs: Tensor) -> Tensor:
     products = ops.matmul(ops.take(inputs, scan.features, axis=-1), scan.kernel)
     return products if scan.bias is None else products + scan.bias
+
+
+WITHIN_A_STEP = Learning(
+    # Blocks of four features, where there are several.
+    lambda at: {"feature_size": 4, "frequency_skip": 4} if at.features > 4 else {}
+)
+"""What the cells that run over the features of a step learn with."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, StandardCell
+from kcells import Card, Case, Equivalence, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import lstm_weights, no_state_dropout
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["BasicLSTMCell"]
 
@@ -98,12 +95,13 @@ class BasicLSTMCell(StandardCell):
         return Equivalence("lstm", [no_state_dropout(self)], arguments, lambda: lstm_weights(self))
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
-            Case({"units": 4, "activation": "relu"}, name="relu"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
+                Case({"units": 4, "activation": "relu"}, name="relu"),
+            ],
+            gates="input, forget, output",
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, StandardCell
+from kcells import Card, Case, Equivalence, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import shared_arguments
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["BasicRNNCell"]
 
@@ -78,11 +75,13 @@ class BasicRNNCell(StandardCell):
         return Equivalence("simple_rnn", arguments=shared_arguments(self))
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "activation": "sigmoid", "use_bias": False}, name="logistic"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "activation": "sigmoid", "use_bias": False}, name="logistic"),
+            ],
+            gates="",
+            also_in="Keras, torch.nn",
+        )

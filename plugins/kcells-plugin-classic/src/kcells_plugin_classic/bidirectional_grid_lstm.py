@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
+from kcells import Card, Case
 from kcells.errors import ConfigurationError
+from kcells_plugin_classic._frequency import WITHIN_A_STEP
 from kcells_plugin_classic.grid_lstm import GridLSTMCell
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["BidirectionalGridLSTMCell"]
 
@@ -73,14 +72,16 @@ class BidirectionalGridLSTMCell(GridLSTMCell):
         self.add_scans(features, "backward_", shift=self.backward_slice_offset, turn=-1)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         blocks = {"units": 2, "feature_size": 3, "frequency_skip": 2}
         bands = {"feature_size": 2, "bands": [(0, 2), (2, 5)], "backward_slice_offset": -1}
-        return [
-            Case(blocks, inputs=(6,), name="blocks"),
-            Case({**blocks, "backward_slice_offset": 2}, inputs=(5,), name="offset"),
-            Case({"units": 2, **bands, "peepholes": True}, inputs=(5,), name="bands"),
-        ]
+        return Card(
+            [
+                Case(blocks, inputs=(6,), name="blocks"),
+                Case({**blocks, "backward_slice_offset": 2}, inputs=(5,), name="offset"),
+                Case({"units": 2, **bands, "peepholes": True}, inputs=(5,), name="bands"),
+            ],
+            gates="input, forget, output, in time and frequency",
+            learning=WITHIN_A_STEP,
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, Reason, StandardCell
+from kcells import Card, Case, Equivalence, Reason, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import no_state_dropout
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["CIFGLSTMCell"]
 
@@ -115,14 +112,15 @@ class CIFGLSTMCell(StandardCell):
         return [_with_forget_gate(weight) for weight in weights if weight is not None]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="peepholes"),
-            Case({"units": 4, "peepholes": False}, name="no peepholes"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="peepholes"),
+                Case({"units": 4, "peepholes": False}, name="no peepholes"),
+            ],
+            gates="input, which forgets too; output",
+        )
 
 
 def _with_forget_gate(weight: Any) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
+from kcells import Card, Case, Workload
 from kcells.types import Tensor
-from kcells_plugin_classic.convolutional import ConvolutionalCell
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
+from kcells_plugin_classic.convolutional import LEARNING, ConvolutionalCell, line, on_a_line
 
 __all__ = ["ConvGRUCell"]
 
@@ -77,13 +75,19 @@ class ConvGRUCell(ConvolutionalCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         first: dict[str, Any] = {"data_format": "channels_first", "padding": "same"}
-        return [
-            Case({"filters": 2, "kernel_size": 2, "dilation_rate": 2}, (5, 2), "a line"),
-            Case({"filters": 2, "kernel_size": (2, 3), **first}, (2, 3, 4), "channels first"),
-            Case({"filters": 2, "kernel_size": 2, "use_bias": False}, (3, 2, 2, 1), "a volume"),
-        ]
+        return Card(
+            [
+                Case({"filters": 2, "kernel_size": 2, "dilation_rate": 2}, (5, 2), "a line"),
+                Case({"filters": 2, "kernel_size": (2, 3), **first}, (2, 3, 4), "channels first"),
+                Case({"filters": 2, "kernel_size": 2, "use_bias": False}, (3, 2, 2, 1), "a volume"),
+            ],
+            arguments=on_a_line,
+            inputs=line,
+            gates="update, reset",
+            note="frames of width W, kernel_size = 3",
+            workload=Workload(divisor=4),
+            learning=LEARNING,
+        )

@@ -11,11 +11,11 @@ from typing import Any
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import Cell, VariationalDropout
+from kcells import Cell, Learning, Place, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
-__all__ = ["ConvolutionalCell"]
+__all__ = ["LEARNING", "ConvolutionalCell", "line", "on_a_line"]
 
 _SETTINGS = {
     "initializer": initializers,
@@ -319,3 +319,17 @@ def _is_positive(value: Any) -> bool:
 
 def _largest(extent: int | tuple[int, ...]) -> int:
     return max(extent) if isinstance(extent, tuple) else extent
+
+
+def on_a_line(at: Place) -> dict[str, Any]:
+    """What the cells are made with for frames of one axis."""
+    return {"filters": at.units, "kernel_size": 3, "padding": "same"}
+
+
+def line(at: Place) -> tuple[int, int]:
+    """A frame of one axis, with the features as channels."""
+    return (16, at.features)
+
+
+LEARNING = Learning(adapt=lambda row: row[..., None], problems=("rows",))
+"""Each step is a frame of one axis, with one channel."""

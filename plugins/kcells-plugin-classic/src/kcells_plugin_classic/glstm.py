@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, Reason, StandardCell
+from kcells import Card, Case, Equivalence, Learning, Reason, StandardCell
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import lstm_weights, no_state_dropout
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["GroupLSTMCell"]
 
@@ -177,13 +174,15 @@ class GroupLSTMCell(StandardCell):
         return ops.reshape(blocks * place, (size, 4 * self.units))
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         projected = {"units": 6, "groups": 3, "projection": 3, "forget_bias": 0.0}
-        return [
-            Case({"units": 4}, inputs=(4,), name="two groups"),
-            Case(projected, inputs=(3,), name="projection"),
-            Case({"units": 4, "groups": 1, "use_bias": False}, name="an LSTM"),
-        ]
+        return Card(
+            [
+                Case({"units": 4}, inputs=(4,), name="two groups"),
+                Case(projected, inputs=(3,), name="projection"),
+                Case({"units": 4, "groups": 1, "use_bias": False}, name="an LSTM"),
+            ],
+            gates="input, forget, output",
+            learning=Learning(encoded=True, multiple=2),
+        )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
+from kcells import Card, Case
 from kcells.types import Tensor
-from kcells_plugin_classic._frequency import FrequencyCell, Scan
+from kcells_plugin_classic._frequency import WITHIN_A_STEP, FrequencyCell, Scan
 from kcells_plugin_classic._starting import clip
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["GridLSTMCell"]
 
@@ -141,16 +139,18 @@ class GridLSTMCell(FrequencyCell):
         return weights[0, gate] * cells[0] + weights[1, gate] * cells[1]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         blocks = {"units": 2, "feature_size": 3, "frequency_skip": 2}
         shared = {"share_time_frequency_weights": True, "cell_clip": 0.4}
         coupled = {"couple_input_forget_gates": True, "bands": [(0, 2), (2, 5)]}
-        return [
-            Case(blocks, inputs=(6,), name="blocks"),
-            Case({**blocks, **shared, "peepholes": True}, inputs=(5,), name="shared weights"),
-            Case({"units": 2, "feature_size": 2, **coupled}, inputs=(5,), name="coupled gates"),
-            Case({"units": 2, "peepholes": True, "use_bias": False}, name="one block"),
-        ]
+        return Card(
+            [
+                Case(blocks, inputs=(6,), name="blocks"),
+                Case({**blocks, **shared, "peepholes": True}, inputs=(5,), name="shared weights"),
+                Case({"units": 2, "feature_size": 2, **coupled}, inputs=(5,), name="coupled gates"),
+                Case({"units": 2, "peepholes": True, "use_bias": False}, name="one block"),
+            ],
+            gates="input, forget, output, in time and frequency",
+            learning=WITHIN_A_STEP,
+        )

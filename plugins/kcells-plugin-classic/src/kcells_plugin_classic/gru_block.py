@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence
+from kcells import Card, Case, Equivalence
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import no_state_dropout
 from kcells_plugin_classic._starting import gates_at_one
 from kcells_plugin_classic.gru_v3 import GRUV3Cell
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["GRUBlockCell"]
 
@@ -104,11 +101,12 @@ class GRUBlockCell(GRUV3Cell):
         return [ops.concatenate([z, r, g], axis=-1) for r, z, g in blocks]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "use_bias": False}, name="no biases"),
+            ],
+            gates="update, reset",
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, StandardCell
+from kcells import Card, Case, Equivalence, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import no_state_dropout, shared_arguments
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["GRUV1Cell"]
 
@@ -106,11 +103,13 @@ class GRUV1Cell(StandardCell):
         return Equivalence("gru", [no_state_dropout(self)], arguments)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "use_bias": False}, name="no biases"),
+            ],
+            gates="update, reset",
+            also_in="Keras, torch.nn",
+        )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, Place, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
+from kcells_plugin_classic.max_absolute import MaxAbsolute
 
 __all__ = ["IndRNNCell"]
 
@@ -85,11 +83,19 @@ class IndRNNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "activation": "tanh", "use_bias": False}, name="tanh"),
+            ],
+            gates="",
+            also_in="torchrecurrent",
+            learning=Learning(_bounded, depth=2),
+        )
 
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "activation": "tanh", "use_bias": False}, name="tanh"),
-        ]
+
+def _bounded(at: Place) -> dict[str, Any]:
+    """As the paper has it: relu, without a bound, grows until it is no number."""
+    return {"recurrent_constraint": MaxAbsolute(2.0 ** (1.0 / (at.length or 100)))}

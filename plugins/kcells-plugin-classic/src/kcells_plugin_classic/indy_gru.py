@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._starting import gates_at_one
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["IndyGRUCell"]
 
@@ -99,11 +96,13 @@ class IndyGRUCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "use_bias": False}, name="no biases"),
+            ],
+            gates="update, reset",
+            learning=Learning(depth=2),
+        )

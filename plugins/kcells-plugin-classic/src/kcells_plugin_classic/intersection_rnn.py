@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.errors import StructureError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["IntersectionRNNCell"]
 
@@ -107,11 +104,16 @@ class IntersectionRNNCell(StandardCell):
         return y, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 3}, name="default"),
-            Case({"units": 3, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 3}, name="default"),
+                Case({"units": 3, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
+            ],
+            inputs=lambda at: (at.units,),
+            gates="depth, time",
+            also_in="torchrecurrent",
+            note="F = U",
+            learning=Learning(encoded=True),
+        )

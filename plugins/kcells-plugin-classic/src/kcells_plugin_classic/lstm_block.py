@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
-from kcells import Equivalence, Reason
+from kcells import Card, Case, Equivalence, Reason
 from kcells.types import Tensor
 from kcells_plugin_classic._starting import checked_bound, clip
 from kcells_plugin_classic.basic_lstm import BasicLSTMCell
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LSTMBlockCell"]
 
@@ -118,12 +115,13 @@ class LSTMBlockCell(BasicLSTMCell):
         return [ops.concatenate([i, f, g, o], axis=-1) for i, g, f, o in (*matrices, bias)]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "peepholes": True, "cell_clip": 0.4}, name="peepholes and bound"),
-            Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "peepholes": True, "cell_clip": 0.4}, name="peepholes and bound"),
+                Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
+            ],
+            gates="input, forget, output",
+        )

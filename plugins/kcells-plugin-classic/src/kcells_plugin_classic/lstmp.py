@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, Reason, StandardCell
+from kcells import Card, Case, Equivalence, Reason, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import lstm_weights, no_state_dropout
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LSTMPCell"]
 
@@ -168,16 +165,18 @@ class LSTMPCell(StandardCell):
         return Equivalence("lstm", conditions, arguments, lambda: lstm_weights(self))
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         bounds = {"cell_clip": 0.4, "projection_clip": 0.1, "forget_bias": 0.0}
-        return [
-            Case({"units": 4}, name="peepholes"),
-            Case({"units": 4, "projection": 2, **bounds}, name="projection and bounds"),
-            Case({"units": 4, "peepholes": False, "use_bias": False}, name="an LSTM"),
-        ]
+        return Card(
+            [
+                Case({"units": 4}, name="peepholes"),
+                Case({"units": 4, "projection": 2, **bounds}, name="projection and bounds"),
+                Case({"units": 4, "peepholes": False, "use_bias": False}, name="an LSTM"),
+            ],
+            gates="input, forget, output",
+            also_in="torchrecurrent",
+        )
 
 
 def _clip(values: Tensor, bound: float | None) -> Tensor:

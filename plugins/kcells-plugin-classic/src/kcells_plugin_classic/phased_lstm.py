@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
@@ -201,16 +201,19 @@ class PhasedLSTMCell(StandardCell):
         return h, [h, c]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         often = {"units": 4, "open_ratio": 0.6, "shortest_period": 1.0, "longest_period": 5.0}
         shapes = {"features": (3,), "time": (1,)}
-        return [
-            Case(often, shapes, "peepholes", _events),
-            Case({**often, "peepholes": False, "leak": 0.1}, shapes, "no peepholes", _events),
-        ]
+        return Card(
+            [
+                Case(often, shapes, "peepholes", _events),
+                Case({**often, "peepholes": False, "leak": 0.1}, shapes, "no peepholes", _events),
+            ],
+            inputs=lambda at: {"features": (at.features,), "time": (1,)},
+            gates="input, forget, output, time",
+            learning=Learning(adapt=_with_time_stamps),
+        )
 
 
 def _events(rng: np.random.Generator, batch: int, time: int) -> dict[str, Any]:
@@ -218,3 +221,10 @@ def _events(rng: np.random.Generator, batch: int, time: int) -> dict[str, Any]:
     features = rng.normal(size=(batch, time, 3)).astype("float32")
     stamps = rng.uniform(0.2, 1.5, size=(batch, time, 1)).cumsum(axis=1).astype("float32")
     return {"features": features, "time": stamps}
+
+
+def _with_time_stamps(steps: Tensor) -> dict[str, Tensor]:
+    """Says of every step when it is: 0, 1, 2 and so on."""
+    zeros = ops.zeros_like(steps[..., :1])
+    count = ops.arange(steps.shape[1], dtype=zeros.dtype)
+    return {"features": steps, "time": zeros + count[:, None]}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
+from kcells import Card, Case
 from kcells.types import Tensor
-from kcells_plugin_classic._frequency import FrequencyCell, Scan
+from kcells_plugin_classic._frequency import WITHIN_A_STEP, FrequencyCell, Scan
 from kcells_plugin_classic._starting import clip
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["TimeFreqLSTMCell"]
 
@@ -97,14 +95,16 @@ class TimeFreqLSTMCell(FrequencyCell):
         return [h, c], [h, c]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         blocks = {"units": 3, "feature_size": 3, "frequency_skip": 2}
         bands = {"bands": [(0, 2), (2, 5)], "feature_size": 2}
-        return [
-            Case(blocks, inputs=(6,), name="blocks"),
-            Case({"units": 2, **bands, "peepholes": False}, inputs=(6,), name="bands"),
-            Case({"units": 4, "cell_clip": 0.4, "use_bias": False}, name="one block"),
-        ]
+        return Card(
+            [
+                Case(blocks, inputs=(6,), name="blocks"),
+                Case({"units": 2, **bands, "peepholes": False}, inputs=(6,), name="bands"),
+                Case({"units": 4, "cell_clip": 0.4, "use_bias": False}, name="one block"),
+            ],
+            gates="input, forget, output",
+            learning=WITHIN_A_STEP,
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import Equivalence, StandardCell
+from kcells import Card, Case, Equivalence, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_classic._declaring import no_state_dropout
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["UGRNNCell"]
 
@@ -103,14 +100,16 @@ class UGRNNCell(StandardCell):
         return [_with_reset_gate(self.kernel), _with_reset_gate(self.recurrent_kernel), bias]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
+            ],
+            gates="update",
+            also_in="torchrecurrent",
+        )
 
 
 def _with_reset_gate(matrix: Any) -> Tensor:

@@ -6,17 +6,14 @@ state. So both steps of the input side, product and norm, are in `project_inputs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import Equivalence, Reason, StandardCell
+from kcells import Card, Case, Equivalence, Reason, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_layernorm.norm import checked_epsilon, standardized
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LayerNormGRUCell"]
 
@@ -238,12 +235,13 @@ class LayerNormGRUCell(StandardCell):
         return standardized(product, self.epsilon) * self.gamma[side, block]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "reset_after": False}, name="reset before"),
-            Case({"units": 4, "normalize": False}, name="a GRU"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "reset_after": False}, name="reset before"),
+                Case({"units": 4, "normalize": False}, name="a GRU"),
+            ],
+            gates="update, reset",
+        )

@@ -6,18 +6,15 @@ In the paper the products with the inputs are normalized on their own, so that t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import Equivalence, Reason, StandardCell
+from kcells import Card, Case, Equivalence, Learning, Reason, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
 from kcells_plugin_layernorm.norm import checked_epsilon, standardized
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LayerNormLSTMCell"]
 
@@ -202,12 +199,14 @@ class LayerNormLSTMCell(StandardCell):
         return ops.concatenate([i, ops.ones((self.units,), dtype=dtype), g, o])
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "normalize": "gates", "unit_forget_bias": True}, name="gates"),
-            Case({"units": 4, "normalize": None}, name="an LSTM"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "normalize": "gates", "unit_forget_bias": True}, name="gates"),
+                Case({"units": 4, "normalize": None}, name="an LSTM"),
+            ],
+            gates="input, forget, output",
+            learning=Learning(lambda at: {"unit_forget_bias": True}),
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, constraints, initializers, ops, regularizers
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_layernorm.norm import checked_epsilon, standardized
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LayerNormRNNCell"]
 
@@ -97,11 +94,12 @@ class LayerNormRNNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "use_bias": False, "epsilon": 0.3}, name="no bias"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "use_bias": False, "epsilon": 0.3}, name="no bias"),
+            ],
+            gates="",
+        )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence, Place
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["HGRUCell"]
 
@@ -147,15 +144,22 @@ class HGRUCell(InputCell):
         return ops.cast(a, self.compute_dtype) * self.scale + self.shift
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         more = {"lower_bound": 0.6, "gate_first": False, "use_bias": False}
-        return [Case({"units": 4}, name="default"), Case({"units": 3, **more}, name="bounded")]
+        return Card(
+            [Case({"units": 4}, name="default"), Case({"units": 3, **more}, name="bounded")],
+            gates="forget, output",
+            learning=Learning(_higher_above, depth=2),
+        )
 
 
 def _first_angles(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
     """From 1 down to about 1e-8, in equal quotients."""
     (units,) = shape
     return ops.convert_to_tensor(10000.0 ** (-2.0 * np.arange(units) / units), dtype=dtype)
+
+
+def _higher_above(at: Place) -> dict[str, float]:
+    """The paper has lower bounds from 0 in the first layer to near 1 in the last."""
+    return {"lower_bound": at.layer * (1 - 4 / (at.length or 100))}

@@ -8,17 +8,14 @@ sees two axes and draws both parts apart from each other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
-from kcells import Cell, LinearRecurrence, VariationalDropout
+from kcells import Card, Case, Cell, Learning, LinearRecurrence, Place, VariationalDropout
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LRUCell"]
 
@@ -263,15 +260,17 @@ class LRUCell(Cell):
         return outputs if self.feedthrough is None else outputs + projected[1]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 3, "state_units": 5, "feedthrough": "diagonal"}, name="diagonal"),
-            Case({"units": 4, "state_units": 2, "feedthrough": None}, name="no feedthrough"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 3, "state_units": 5, "feedthrough": "diagonal"}, name="diagonal"),
+                Case({"units": 4, "state_units": 2, "feedthrough": None}, name="no feedthrough"),
+            ],
+            gates="",
+            learning=Learning(_slow, depth=2, activation="gelu"),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -316,3 +315,9 @@ def _at_least_single(dtype: Any) -> str:
 
 def _next(seed: int | None, offset: int) -> int | None:
     return None if seed is None else seed + offset
+
+
+def _slow(at: Place) -> dict[str, float]:
+    """For long sequences the paper starts with eigenvalues near 1, of small phases."""
+    is_long = at.length is not None and at.length >= 64
+    return {"r_min": 0.9, "r_max": 0.999, "max_phase": 0.314} if is_long else {}

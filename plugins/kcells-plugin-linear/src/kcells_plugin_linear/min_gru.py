@@ -5,16 +5,13 @@ So everything but one product and one sum is in `project_inputs`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["MinGRUCell", "positive"]
 
@@ -97,14 +94,16 @@ class MinGRUCell(InputCell):
         return LinearRecurrence([kept], [new], lambda states, projected: states[0])
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "activation": "positive"}, name="positive"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "activation": "positive"}, name="positive"),
+            ],
+            gates="update",
+            learning=Learning(depth=2),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence
 from kcells.types import Tensor
 from kcells_plugin_linear.min_gru import positive
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["MinLSTMCell"]
 
@@ -105,15 +102,17 @@ class MinLSTMCell(InputCell):
         return LinearRecurrence([kept], [new], lambda states, projected: states[0])
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "normalize_gates": False}, name="gates as they are"),
-            Case({"units": 4, "activation": "positive"}, name="positive"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "normalize_gates": False}, name="gates as they are"),
+                Case({"units": 4, "activation": "positive"}, name="positive"),
+            ],
+            gates="input, forget",
+            learning=Learning(depth=2),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -6,17 +6,14 @@ have, and which a state cannot bring: gates that depend on a state are not linea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 from keras import activations, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["QRNNCell"]
 
@@ -117,8 +114,10 @@ class QRNNCell(InputCell):
         return LinearRecurrence([projected[0]], [projected[1]], read_out)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [Case({"units": 4, "pooling": pooling}, name=pooling) for pooling in _BLOCKS]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [Case({"units": 4, "pooling": pooling}, name=pooling) for pooling in _BLOCKS],
+            gates="forget, output",
+            learning=Learning(depth=2),
+        )

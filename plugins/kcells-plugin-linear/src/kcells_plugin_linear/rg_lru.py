@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import initializers, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence, Place
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["RGLRUCell"]
 
@@ -144,11 +141,21 @@ class RGLRUCell(InputCell):
         return ops.cast(tensor, "float64" if is_double else "float32")
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 3}, name="default"),
+                Case({"units": 3, "use_bias": False, "power": 1.0, "r_min": 0.1}, name="no bias"),
+            ],
+            inputs=lambda at: (at.units,),
+            gates="recurrence, input",
+            note="F = U",
+            learning=Learning(_fast, depth=2, encoded=True),
+        )
 
-        return [
-            Case({"units": 3}, name="default"),
-            Case({"units": 3, "use_bias": False, "power": 1.0, "r_min": 0.1}, name="no bias"),
-        ]
+
+def _fast(at: Place) -> dict[str, float]:
+    """For short sequences: where the decay starts in the authors' code, not in their paper."""
+    is_short = at.length is not None and at.length < 64
+    return {"r_min": 0.43, "r_max": 0.992} if is_short else {}

@@ -6,19 +6,16 @@ Complex numbers are pairs of real ones, as in `lru.py`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import initializers, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Tensor
 from kcells_plugin_linear.hippo import Eigenbasis
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["S5Cell"]
 
@@ -229,17 +226,21 @@ class S5Cell(InputCell):
         return outputs if self.bias is None else outputs + self.bias
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         whole = {"units": 4, "state_units": 6, "blocks": 2, "conjugate": False}
         more = {"timed": True, "feedthrough": "matrix", "use_bias": True, "max_step": 1.0}
-        return [
-            Case({"units": 3, "state_units": 4}, name="default"),
-            Case({**whole, **more}, name="timed", sample=_timed),
-            Case({"units": 4, "feedthrough": None, "min_step": 0.01}, name="no feedthrough"),
-        ]
+        return Card(
+            [
+                Case({"units": 3, "state_units": 4}, name="default"),
+                Case({**whole, **more}, name="timed", sample=_timed),
+                Case({"units": 4, "feedthrough": None, "min_step": 0.01}, name="no feedthrough"),
+            ],
+            inputs=lambda at: (at.units,),
+            gates="",
+            note="F = U",
+            learning=Learning(depth=2, encoded=True, activation="gelu"),
+        )
 
 
 def _timed(rng: np.random.Generator, batch: int, time: int) -> np.ndarray[Any, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import InputCell, LinearRecurrence
+from kcells import Card, Case, InputCell, Learning, LinearRecurrence
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["SRUCell"]
 
@@ -111,9 +108,11 @@ class SRUCell(InputCell):
         return LinearRecurrence([projected[0]], [projected[1]], read_out)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         later = {"units": 3, "activation": "linear", "highway_scale": 3**0.5}
-        return [Case({"units": 4}, name="default"), Case(later, name="as many as features")]
+        return Card(
+            [Case({"units": 4}, name="default"), Case(later, name="as many as features")],
+            gates="forget, highway",
+            learning=Learning(depth=2),
+        )

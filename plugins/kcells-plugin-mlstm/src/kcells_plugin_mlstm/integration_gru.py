@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
+from kcells import Card, Case
 from kcells.types import Tensor
 from kcells_plugin_mlstm.integration import IntegrationCell
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["IntegrationGRUCell"]
 
@@ -97,11 +95,12 @@ class IntegrationGRUCell(IntegrationCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "use_bias": False}, name="no bias"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "use_bias": False}, name="no bias"),
+            ],
+            gates="update, reset",
+        )

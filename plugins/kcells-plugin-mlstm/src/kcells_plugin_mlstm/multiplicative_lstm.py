@@ -6,17 +6,14 @@ state; they are all in `project_inputs`, so that the loop is left with two produ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell, Workload
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["MultiplicativeLSTMCell"]
 
@@ -233,12 +230,15 @@ class MultiplicativeLSTMCell(StandardCell):
         return ops.concatenate([i, ops.ones((self.units,), dtype=dtype), u, o])
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         inside = {"units": 4, "output_gate": "inside", "weight_normalization": True}
-        return [Case({"units": 4}, name="default"), Case(inside, name="inside, normalized")]
+        return Card(
+            [Case({"units": 4}, name="default"), Case(inside, name="inside, normalized")],
+            gates="input, forget, output",
+            also_in="torchrecurrent",
+            workload=Workload(peers={"torchrecurrent": "MultiplicativeLSTM"}),
+        )
 
 
 def _squared_norms(kernel: Tensor) -> Tensor:

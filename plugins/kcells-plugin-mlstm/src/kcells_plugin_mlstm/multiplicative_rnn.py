@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, Place, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["MultiplicativeRNNCell"]
 
@@ -102,11 +99,32 @@ class MultiplicativeRNNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "factors": 6, "use_bias": False}, name="more factors, no bias"),
+            ],
+            gates="",
+            learning=Learning(_near_the_identity, adapt=_with_a_one),
+        )
 
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "factors": 6, "use_bias": False}, name="more factors, no bias"),
-        ]
+
+def _near_the_identity(at: Place) -> dict[str, Any]:
+    """The factors of all inputs are near 1 at first, by the constant that is their last entry.
+
+    What an Embedding gives is near 0, and so would be the product with the state.
+    """
+
+    def initializer(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        additive = keras.initializers.GlorotUniform()((shape[0], at.units), dtype)
+        factors = keras.random.normal((shape[0], shape[1] - at.units), 0.0, 0.1, dtype)
+        constant = ops.one_hot(ops.full((1,), shape[0] - 1), shape[0], axis=0, dtype=dtype)
+        return ops.concatenate([additive, factors + constant], axis=1)
+
+    return {"kernel_initializer": initializer}
+
+
+def _with_a_one(steps: Tensor) -> Tensor:
+    return ops.pad(steps, ((0, 0), (0, 0), (0, 1)), constant_values=1.0)

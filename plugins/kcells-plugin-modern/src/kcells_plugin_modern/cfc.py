@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.errors import StructureError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["CfCCell"]
 
@@ -152,15 +149,18 @@ class CfCCell(StandardCell):
         return config
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         more = {"timed": True, "backbone_layers": 2, "backbone_activation": "silu"}
-        return [
-            Case({"units": 4, "backbone_units": 5}, name="default"),
-            Case({"units": 4, "backbone_units": 5, **more}, name="timed"),
-        ]
+        return Card(
+            [
+                Case({"units": 4, "backbone_units": 5}, name="default"),
+                Case({"units": 4, "backbone_units": 5, **more}, name="timed"),
+            ],
+            gates="time",
+            also_in="ncps",
+            learning=Learning(lambda at: {"backbone_units": 2 * at.units}),
+        )
 
 
 def _affine(x: Tensor, matrix: Any, bias: Any) -> Tensor:

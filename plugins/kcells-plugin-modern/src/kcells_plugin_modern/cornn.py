@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, Place, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["CoRNNCell"]
 
@@ -107,11 +104,24 @@ class CoRNNCell(StandardCell):
         return y, [y, z]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="explicit"),
+                Case({"units": 4, "dt": 0.2, "implicit": True}, name="implicit"),
+            ],
+            gates="",
+            also_in="torchrecurrent",
+            learning=Learning(_oscillating, rates={"adding": 4.0}),
+        )
 
-        return [
-            Case({"units": 4}, name="explicit"),
-            Case({"units": 4, "dt": 0.2, "implicit": True}, name="implicit"),
-        ]
+
+def _oscillating(at: Place) -> dict[str, float]:
+    """The steps in time have to add up to something; the other numbers are the paper's.
+
+    It has them for the adding problem of 500 steps; the defaults are for digits of 784.
+    """
+    if at.length == 200:
+        return {"dt": 0.06, "gamma": 66.0, "epsilon": 15.0}
+    return {"dt": 0.042 if at.length is None or at.length > 100 else 0.25}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
 from kcells_plugin_modern.initial import drawn
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["ESNCell"]
 
@@ -154,12 +151,13 @@ class ESNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         norm = {"units": 4, "leaky": 0.3, "use_norm2": True, "spectral_radius": 1.5}
-        return [
-            Case({"units": 5, "connectivity": 0.5}, name="default"),
-            Case({**norm, "connectivity": 1.0}, name="leaky, norm"),
-        ]
+        return Card(
+            [
+                Case({"units": 5, "connectivity": 0.5}, name="default"),
+                Case({**norm, "connectivity": 1.0}, name="leaky, norm"),
+            ],
+            gates="",
+        )

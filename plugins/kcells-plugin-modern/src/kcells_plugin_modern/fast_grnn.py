@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["FastGRNNCell"]
 
@@ -125,15 +122,17 @@ class FastGRNNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         ranks = {"kernel_rank": 2, "recurrent_rank": 3}
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, **ranks, "use_bias": False}, name="low rank"),
-        ]
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, **ranks, "use_bias": False}, name="low rank"),
+            ],
+            gates="update",
+            also_in="torchrecurrent",
+        )
 
 
 def _product(x: Tensor, matrices: list[Any]) -> Tensor:

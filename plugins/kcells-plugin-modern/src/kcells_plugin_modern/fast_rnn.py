@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["FastRNNCell"]
 
@@ -95,8 +92,10 @@ class FastRNNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [Case({"units": 4}, name="default")]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [Case({"units": 4}, name="default")],
+            gates="",
+            also_in="torchrecurrent",
+        )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["JANETCell"]
 
@@ -112,11 +109,14 @@ class JANETCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "beta": 0.0, "max_time": 20.0}, name="chrono"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, "beta": 0.0, "max_time": 20.0}, name="chrono"),
+            ],
+            gates="forget",
+            also_in="torchrecurrent",
+            learning=Learning(lambda at: {"max_time": float(at.length or 100)}),
+        )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LEMCell"]
 
@@ -86,8 +83,10 @@ class LEMCell(StandardCell):
         return y, [y, z]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [Case({"units": 4}, name="default"), Case({"units": 4, "dt": 0.3}, name="dt")]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [Case({"units": 4}, name="default"), Case({"units": 4, "dt": 0.3}, name="dt")],
+            gates="two time steps",
+            also_in="torchrecurrent",
+        )

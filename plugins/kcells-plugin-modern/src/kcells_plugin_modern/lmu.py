@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Place, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
 from kcells_plugin_modern.initial import drawn
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LMUCell"]
 
@@ -143,12 +140,16 @@ class LMUCell(StandardCell):
         return h, [h, m]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         arguments = {"units": 4, "order": 3, "theta": 5.0}
-        return [Case(arguments, name="default"), Case({**arguments, "use_bias": True}, name="bias")]
+        return Card(
+            [Case(arguments, name="default"), Case({**arguments, "use_bias": True}, name="bias")],
+            arguments=_remembering_all,
+            gates="",
+            also_in="keras-lmu",
+            note="order = U",
+        )
 
 
 def _continuous(order: int, theta: float) -> tuple[Any, Any]:
@@ -182,3 +183,8 @@ def _exponential(matrix: Any) -> Any:
     for _ in range(halvings):
         result = result @ result
     return result
+
+
+def _remembering_all(at: Place) -> dict[str, Any]:
+    """A memory of as many numbers as the state has, for all of a sequence."""
+    return {"units": at.units, "order": at.units, "theta": float(at.length or 100)}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import constraints, initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["LTCCell"]
 
@@ -190,16 +187,19 @@ class LTCCell(StandardCell):
         return _affine(v, self.output_scale, self.bias_output) if self.output_mapping else v, [v]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         more = {"ode_unfolds": 2, "input_mapping": False, "output_mapping": True, "timed": True}
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, **more}, name="timed", sample=_timed),
-            Case({"units": 3, "use_bias": False, "output_mapping": True}, name="no bias"),
-        ]
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, **more}, name="timed", sample=_timed),
+                Case({"units": 3, "use_bias": False, "output_mapping": True}, name="no bias"),
+            ],
+            gates="",
+            also_in="ncps",
+            learning=Learning(lambda at: {"timed": True, "ode_unfolds": 1}, adapt=_with_the_time),
+        )
 
 
 def _sums(p: Tensor, w: Any, mu: Any, sigma: Any, reversal: Any) -> list[Tensor]:
@@ -227,3 +227,11 @@ def _timed(rng: np.random.Generator, batch: int, time: int) -> np.ndarray[Any, A
     inputs = rng.normal(size=(batch, time, 3)).astype("float32")
     inputs[..., -1] = np.abs(inputs[..., -1])
     return inputs
+
+
+def _with_the_time(steps: Tensor) -> Tensor:
+    """Beside the features of each step how long it lasts; a sequence is one unit of time.
+
+    With one unit for each step nothing would be left of the last one.
+    """
+    return ops.pad(steps, ((0, 0), (0, 0), (0, 1)), constant_values=1.0 / steps.shape[1])

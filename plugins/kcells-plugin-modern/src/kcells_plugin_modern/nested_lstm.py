@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["NestedLSTMCell"]
 
@@ -134,12 +131,13 @@ class NestedLSTMCell(StandardCell):
         return cell
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         plain = {"candidate_activation": "tanh", "forget_bias": 0.0, "use_bias": False}
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, **plain}, name="tanh, no biases"),
-        ]
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 4, **plain}, name="tanh, no biases"),
+            ],
+            gates="input, forget, output; the same within",
+        )

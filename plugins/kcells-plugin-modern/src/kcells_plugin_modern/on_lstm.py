@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["ONLSTMCell"]
 
@@ -120,11 +117,12 @@ class ONLSTMCell(StandardCell):
         return h, [h, c]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 6, "chunk_size": 2}, name="chunks"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case({"units": 6, "chunk_size": 2}, name="chunks"),
+            ],
+            gates="input, forget, output; master input, master forget",
+        )

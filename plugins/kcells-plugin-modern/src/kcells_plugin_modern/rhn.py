@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
 from kcells_plugin_modern.initial import drawn
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["RHNCell"]
 
@@ -124,12 +121,13 @@ class RHNCell(StandardCell):
         return h, [h]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4, "depth": 2}, name="coupled"),
-            Case({"units": 4, "depth": 2, "coupled": False}, name="apart"),
-            Case({"units": 4, "depth": 1, "use_bias": False}, name="one layer"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4, "depth": 2}, name="coupled"),
+                Case({"units": 4, "depth": 2, "coupled": False}, name="apart"),
+                Case({"units": 4, "depth": 1, "use_bias": False}, name="one layer"),
+            ],
+            gates="transform, carry",
+        )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import activations, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, StandardCell
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
 from kcells_plugin_modern.initial import drawn
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["SLSTMCell"]
 
@@ -140,11 +137,15 @@ class SLSTMCell(StandardCell):
         return h, [h, c, n, m]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [
-            Case({"units": 4}, name="default"),
-            Case({"units": 4, "forget_gate": "exponential", "heads": 2}, name="exponential, heads"),
-        ]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [
+                Case({"units": 4}, name="default"),
+                Case(
+                    {"units": 4, "forget_gate": "exponential", "heads": 2},
+                    name="exponential, heads",
+                ),
+            ],
+            gates="input, forget, output",
+        )

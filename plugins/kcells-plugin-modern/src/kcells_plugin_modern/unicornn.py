@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import initializers, ops
 
-from kcells import StandardCell
+from kcells import Card, Case, Learning, StandardCell
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["UnICORNNCell"]
 
@@ -94,8 +91,11 @@ class UnICORNNCell(StandardCell):
         return y, [y, z]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
-        return [Case({"units": 4, "dt": 0.5}, name="default")]
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [Case({"units": 4, "dt": 0.5}, name="default")],
+            gates="",
+            also_in="torchrecurrent",
+            learning=Learning(lambda at: {"dt": 0.1 if (at.length or 0) > 100 else 0.5}, depth=2),
+        )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import initializers, ops
 
-from kcells import InputCell
+from kcells import Card, Case, InputCell, Learning
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["XLSTMmLSTMCell"]
 
@@ -176,12 +173,14 @@ class XLSTMmLSTMCell(InputCell):
         return ops.cast(above / below[..., None], self.compute_dtype)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         exponential = {"units": 4, "heads": 2, "forget_gate": "exponential"}
-        return [Case({"units": 3}, name="default"), Case(exponential, name="exponential, heads")]
+        return Card(
+            [Case({"units": 3}, name="default"), Case(exponential, name="exponential, heads")],
+            gates="input, forget, output",
+            learning=Learning(lambda at: {"heads": 4}, depth=2, multiple=4),
+        )
 
 
 def _precise(tensor: Tensor) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers, tree
 
 import kcells
+from kcells import Card, Case, Learning, Place, Workload
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["NestedCell"]
 
@@ -149,15 +147,27 @@ class NestedCell(kcells.Cell):
         return projected, [state_1 + vector, state_2_3 + matrix]
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         units = {"unit_1": 4, "unit_2": 2, "unit_3": 3}
-        return [
-            Case(units, inputs=[(2,), (3, 5)], name="list"),
-            Case(units, inputs={"b": (2,), "a": (3, 5)}, name="dict"),
-        ]
+        return Card(
+            [
+                Case(units, inputs=[(2,), (3, 5)], name="list"),
+                Case(units, inputs={"b": (2,), "a": (3, 5)}, name="dict"),
+            ],
+            arguments=_as_the_guide,
+            inputs=lambda at: ((at.features,), (2 * at.features, at.features)),
+            gates="",
+            # Section "Nested inputs" of the guide has these sizes, and trains like this.
+            workload=Workload(
+                [(64, 50, 32, 10)],
+                divisor=8,
+                head=False,
+                optimizer="adam",
+                peers={"tf_keras": "NestedCell"},
+            ),
+            learning=Learning(_of_rows, _vector_and_matrix, multiple=2, problems=("rows",)),
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -179,3 +189,15 @@ def _rank(shape: Any) -> int | None:
         dim is None or isinstance(dim, int) for dim in shape
     )
     return len(shape) if is_shape else None
+
+
+def _as_the_guide(at: Place) -> dict[str, int]:
+    return {"unit_1": at.units, "unit_2": 2 * at.units, "unit_3": 3 * at.units}
+
+
+def _of_rows(at: Place) -> dict[str, int]:
+    return {"unit_1": at.units, "unit_2": 2, "unit_3": max(1, at.units // 2)}
+
+
+def _vector_and_matrix(row: Tensor) -> tuple[Tensor, Tensor]:
+    return row, ops.reshape(row, (-1, *row.shape[1:-1], 2, row.shape[-1] // 2))

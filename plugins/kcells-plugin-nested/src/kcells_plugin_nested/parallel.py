@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import tree
 
 import kcells
+from kcells import Card, Case, Learning, Place
 from kcells.cells import BoundCell, infer_step
 from kcells.errors import CellError, StructureError
 from kcells.structure import child, leaves_with_paths, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
-
-if TYPE_CHECKING:
-    from kcells.testing import Case
 
 __all__ = ["ParallelCells"]
 
@@ -165,16 +163,20 @@ class ParallelCells(kcells.Cell):
         return tree.pack_sequence_as(self._layout.bounds, branches)
 
     @classmethod
-    def check_cases(cls) -> list[Case]:
-        """The configurations that `kcells.testing` checks."""
-        from kcells.testing import Case
-
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
         pair = {"b": keras.layers.GRUCell(4), "a": keras.layers.LSTMCell(3)}
         nested = [kcells.cell("gru", 2), {"inner": kcells.cell("nested", 4, 2, 3)}]
-        return [
-            Case({"cells": pair}, inputs={"b": (2,), "a": (5,)}, name="dict"),
-            Case({"cells": nested}, inputs=[(2,), {"inner": [(3,), (2, 5)]}], name="nested"),
-        ]
+        return Card(
+            [
+                Case({"cells": pair}, inputs={"b": (2,), "a": (5,)}, name="dict"),
+                Case({"cells": nested}, inputs=[(2,), {"inner": [(3,), (2, 5)]}], name="nested"),
+            ],
+            arguments=_side_by_side,
+            inputs=lambda at: {"left": (at.features,), "right": (at.features,)},
+            gates="",
+            learning=Learning(adapt=_left_and_right, problems=("rows",)),
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cells": _encode(self.cells)}
@@ -245,3 +247,13 @@ def _decode(encoded: dict[str, Any], custom_objects: Any) -> Structure:
         return {key: _decode(member, custom_objects) for key, member in members.items()}
     decoded = [_decode(member, custom_objects) for member in members]
     return tuple(decoded) if kind == "tuple" else decoded
+
+
+def _side_by_side(at: Place) -> dict[str, Any]:
+    lstm, gru = (kcells.cell(name, at.units) for name in ("lstm", "gru"))
+    return {"cells": {"left": lstm, "right": gru}}
+
+
+def _left_and_right(row: Tensor) -> dict[str, Tensor]:
+    middle = row.shape[-1] // 2
+    return {"left": row[..., :middle], "right": row[..., middle:]}
