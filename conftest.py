@@ -287,36 +287,3 @@ def _assert_close(actual: np.ndarray, expected: np.ndarray, tolerance: float, wh
     assert actual.shape == expected.shape, what
     error, scale = np.abs(actual - expected).max(), np.abs(expected).max()
     assert error <= tolerance * scale, f"{what} is off by {error:.3g} of {scale:.3g}"
-
-
-@pytest.fixture
-def weight_arguments() -> Callable[..., None]:
-    """A function for the arguments that say how weights start and what is asked of them."""
-    return _check_weight_arguments
-
-
-def _check_weight_arguments(build: Callable[..., Any], part: str, names: set[str]) -> None:
-    """`<part>_initializer`, `_regularizer` and `_constraint` are for these weights alone.
-
-    Args:
-        build: makes a built cell from arguments.
-        part: the beginning of the three names.
-        names: the weights.
-    """
-
-    def named(cell: Any, value: float) -> set[str]:
-        return {w.name for w in cell.weights if np.all(keras.ops.convert_to_numpy(w) == value)}
-
-    assert named(build(**{f"{part}_initializer": keras.initializers.Constant(0.25)}), 0.25) == names
-    cell = build(**{f"{part}_regularizer": keras.regularizers.L2(0.5)})
-    for weight in cell.weights:
-        weight.assign(keras.ops.ones(weight.shape))
-    count = sum(np.prod(weight.shape) for weight in cell.weights if weight.name in names)
-    loss = keras.ops.convert_to_numpy(sum(cell.losses))
-    np.testing.assert_allclose(loss, 0.5 * count, rtol=1e-5)
-    cell = build(**{f"{part}_constraint": keras.constraints.NonNeg()})
-    for weight in cell.weights:
-        weight.assign(-keras.ops.ones(weight.shape))
-    zeros = [keras.ops.zeros(weight.shape) for weight in cell.weights]
-    keras.optimizers.SGD(1.0).apply(zeros, cell.weights)
-    assert named(cell, 0.0) == names

@@ -1,4 +1,4 @@
-"""What `compare` and `weight_arguments` of the root's conftest are to notice, they notice."""
+"""What `compare` of the root's conftest is to notice, it notices."""
 
 from __future__ import annotations
 
@@ -50,15 +50,3 @@ def test_compare(float64, rng, compare):
         compare(layer(), sequences, wrong)
     with pytest.raises(AssertionError, match="gradient: kernel is off"):
         compare(layer(cut=True), sequences, reference)
-
-
-def test_weight_arguments(weight_arguments):
-    def built(**arguments):
-        cell = SumCell(arguments.get("kernel_initializer", "zeros"))
-        cell.build((None, 2))
-        return cell
-
-    with pytest.raises(AssertionError, match="other"):
-        weight_arguments(built, "kernel", {"other"})
-    with pytest.raises(AssertionError, match="tolerance"):  # the regularizer is not used
-        weight_arguments(built, "kernel", {"kernel"})

@@ -10,6 +10,9 @@ import pytest
 
 import kcells
 from kcells import registry
+from kcells.cells.card import card_of
+from kcells.cells.signature import constructor_parameters
+from kcells.testing.checks.constructor import guessed
 from tests.fake_dists import run_python
 
 FOLDERS = pathlib.Path(__file__).parents[1] / "plugins"
@@ -23,7 +26,22 @@ def test_it_says_what_to_check_and_is_checked(info):
     assert cls.card().gates is not None
     assert cls.card().cases
     tests = FOLDERS / info.distribution / "tests" / "test_conformance.py"
-    assert f'"{info.id}"' in tests.read_text(encoding="utf-8")
+    assert f'cells_of("{info.distribution}")' in tests.read_text(encoding="utf-8")
+
+
+# What cannot be set beside the rest: a kernel either moves by more than one or has entries apart.
+NOT_SURVIVING = {"conv_gru": {"dilation_rate"}, "parallel": {"cells"}}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("info", CELLS, ids=lambda info: info.id)
+def test_the_law_of_survival_looks_at_every_argument(info):
+    cls = registry.load(info.qualified_id)
+    parameters = constructor_parameters(cls)
+    others = card_of(cls).others
+    assert set(others) <= set(parameters)
+    unknown = {name for name, p in parameters.items() if name not in others and guessed(p) is None}
+    assert unknown - {"units", "filters"} == NOT_SURVIVING.get(info.id, set())
 
 
 def test_kcells_knows_no_cell_of_a_plugin_by_name():

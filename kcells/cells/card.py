@@ -164,6 +164,8 @@ class Card:
 
     Attributes:
         cases: the configurations worth a check, the usual one first.
+        others: for arguments of the constructor a value that is not the default, where none can
+            be guessed from the name: an initializer can, a number of groups cannot.
         arguments: for the constructor, for a cell of this size; left out, `units` alone.
         inputs: the shapes of one step of one sample, as in `Case`.
         gates: what is between 0 and 1, or above where it is exponential, and scales something,
@@ -194,6 +196,7 @@ class Card:
     """
 
     cases: Sequence[Case] = ()
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     arguments: Callable[[Place], Mapping[str, Any]] | None = None
     inputs: Callable[[Place], Structure] = _one_vector
     gates: str | None = None

@@ -1,6 +1,6 @@
 """The plugin author's kit: laws that every recurrent cell should keep, and what checks them.
 
-    from kcells.testing import parametrize_with_checks
+    from kcells.testing import cells_of, parametrize_with_checks
 
     @parametrize_with_checks(["foo"])
     def test_cell(check):
@@ -12,7 +12,7 @@ pytest is needed for that alone; `check_cell("foo")` needs none.
 from kcells.cells.card import Case
 from kcells.testing.differentiate import Differentiated
 from kcells.testing.law import Law
-from kcells.testing.parametrize import parametrize_with_checks
+from kcells.testing.parametrize import cells_of, parametrize_with_checks
 from kcells.testing.result import ConformanceError, Report, Result
 from kcells.testing.runner import check_cell, laws, record, run_checks
 
@@ -23,6 +23,7 @@ __all__ = [
     "Law",
     "Report",
     "Result",
+    "cells_of",
     "check_cell",
     "laws",
     "parametrize_with_checks",

@@ -6,14 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from kcells.errors import ConfigurationError
+from kcells.registry import list_cells
 from kcells.testing.law import Law
 from kcells.testing.result import ConformanceError
 from kcells.testing.runner import check_expected, check_names, expectation, planned, result_of
 from kcells.testing.subject import Subject
 from kcells.testing.target import Target
 
-__all__ = ["Check", "parametrize_with_checks"]
+__all__ = ["Check", "cells_of", "parametrize_with_checks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,31 @@ class Check:
             pytest.skip(result.reason)
         if result.status == "failed as expected":
             pytest.xfail(result.reason)
+
+
+def cells_of(distribution: str) -> list[str]:
+    """The ids of all cells that an installed distribution declares, for its own tests.
+
+    Args:
+        distribution: its name.
+
+    Raises:
+        ConfigurationError: if it declares none: a test of no cell would pass.
+
+    Examples:
+
+    >>> from kcells.testing import cells_of
+    >>> cells_of("kcells")
+    ['gru', 'lstm', 'simple_rnn']
+    """
+    found = [info for info in list_cells() if info.distribution == canonicalize_name(distribution)]
+    if not found:
+        raise ConfigurationError(
+            f"no installed distribution {distribution} declares a cell.\n"
+            "  Install it (pip install -e .), and look at its entry points in the group"
+            ' "kcells.cells".'
+        )
+    return [info.id for info in found]
 
 
 def parametrize_with_checks(

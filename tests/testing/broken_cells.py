@@ -147,6 +147,49 @@ class SettingOutsideOfConfig(Leaky):
         return self.scale * super().project_inputs(inputs, training)
 
 
+@breaks("survival", "dropout", "dropout=0.1 was given, and get_config says 0.0, as it does without")
+class ForgetsWhatWasGiven(Leaky):
+    def __init__(self, units, dropout=0.0, seed=None, **kwargs):
+        super().__init__(units, 0.0, seed, **kwargs)
+
+
+class Regularized(kcells.StandardCell):
+    """A sound one, with the usual arguments."""
+
+    def add_weights(self, features):
+        self.kernel = self.add("kernel", (features, self.units))
+        self.recurrent_kernel = self.add("recurrent_kernel", (self.units, self.units))
+        self.bias = self.add("bias", (self.units,))
+
+    def step(self, projected, states, training=False):
+        state = ops.tanh(projected + ops.matmul(states[0], self.recurrent_kernel))
+        return state, [state]
+
+
+@breaks(
+    "weight_arguments",
+    "recurrent_kernel",
+    "recurrent_initializer is for recurrent_kernel, and recurrent_regularizer for no weight",
+)
+class ForgetsARegularizer(Regularized):
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.recurrent_regularizer = None
+
+
+@breaks("weight_arguments", "bias", "bias_initializer and kernel_initializer both are for bias")
+class StartsBiasesAsTheKernel(Regularized):
+    def add_weights(self, features):
+        super().add_weights(features)
+        both = self.bias_initializer, self.kernel_initializer
+        if self.kernel_regularizer is not None:
+            self.bias.regularizer = self.kernel_regularizer
+        if self.kernel_constraint is not None:
+            self.bias.constraint = self.kernel_constraint
+        start = sum(ops.cast(i((self.units,)), "float32") for i in both)
+        self.bias.assign(start)
+
+
 @breaks("clone", "outputs", "in a clone")
 class WeightsInRandomOrder(Leaky):
     """Every second cell makes its weights in another order."""
@@ -602,7 +645,16 @@ class TooSmallEpsilon(Curved):
         return h + 0.1 * ops.log(gap), states
 
 
-# -- wrappers, compiled, dynamic_shapes, backends
+# -- wrappers, stock, compiled, dynamic_shapes, backends
+
+
+@breaks("stock", "outputs", "in keras.layers.RNN")
+class StartsElsewhereForKeras(Leaky):
+    """Keras 2 passed a dtype, Keras 3 passes none."""
+
+    def get_initial_state(self, batch_size=None, dtype=None):
+        start = 0.0 if dtype is None else 1.0
+        return [ops.full((batch_size, self.units), start, dtype=self.compute_dtype)]
 
 
 @breaks("wrappers", "outputs", "in Bidirectional")

@@ -14,7 +14,7 @@ from kcells.testing.models import functional
 from kcells.testing.numbers import as_numpy, same
 from kcells.testing.subject import Subject
 
-__all__ = ["compiled", "dynamic_shapes", "wrappers"]
+__all__ = ["compiled", "dynamic_shapes", "stock", "wrappers"]
 
 
 @law("wrappers", "The cell works in Bidirectional and in StackedCells.")
@@ -36,6 +36,21 @@ def wrappers(subject: Subject) -> None:
     layer = subject.layer(stack, trained=False)
     subject.give_weights(stack.cells[0])
     same(as_numpy(layer(subject.inputs)[0]), expected, "outputs", what="in StackedCells")
+
+
+@law("stock", "In keras.layers.RNN the cell gives what it gives here.")
+def stock(subject: Subject) -> None:
+    subject.need_layer()
+    layer = subject.layer()
+    declared = layer.cell.state_size
+    sizes = declared if isinstance(declared, (list, tuple)) else [declared]
+    if not all(isinstance(size, int) for size in sizes) or tree.is_nested(subject.inputs):
+        raise NotApplicableError("Keras' own layer takes one tensor, and states that are vectors")
+    outputs = _StockRNN(layer.cell, return_sequences=True)(subject.inputs)
+    same(as_numpy(outputs), subject.expected.outputs, "outputs", what="in keras.layers.RNN")
+
+
+_StockRNN = keras.layers.RNN
 
 
 @law("compiled", "A call compiled by XLA gives what an eager one gives.")

@@ -84,14 +84,6 @@ def test_outputs_states_and_gradients(case, rng, compare):
 
 
 @pytest.mark.one_in(3)
-@pytest.mark.parametrize("cell", CELLS)
-def test_in_the_rnn_layer_of_keras(cell, rng):
-    layer, sequences = make_layer(cell, rng), inputs(rng)
-    theirs = keras.layers.RNN(layer.cell, return_sequences=True)(sequences)
-    np.testing.assert_allclose(as_numpy(layer(sequences)[0]), as_numpy(theirs), atol=1e-5)
-
-
-@pytest.mark.one_in(3)
 @pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_of_inputs_and_state(cell, argument, rng):
@@ -181,17 +173,6 @@ def test_vectors_start_between_minus_one_and_one(cell):
 
 
 # -- Arguments
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    options = {"peepholes": True} if cell == "lstm_block" else {}
-    names = {"kernel": {"kernel"}, "recurrent": {"recurrent_kernel"}, "bias": {"bias"}}[part]
-    if options and part == "recurrent":
-        names.add("peephole_kernel")
-    weight_arguments(functools.partial(built, cell, **options), part, names)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -333,20 +333,6 @@ def test_other_weights_start_as_in_keras(cell):
     np.testing.assert_allclose(rows.T @ rows, np.eye(rows.shape[1]), atol=1e-5)
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    of_lstm = {"peepholes": True, "unit_forget_bias": False} if cell == "conv_lstm" else {}
-    names = {
-        "kernel": {"kernel"},
-        "recurrent": {"recurrent_kernel"} | ({"peephole_kernel"} if of_lstm else set()),
-        "bias": {"bias"},
-    }
-    build = functools.partial(built, cell, **of_lstm)
-    weight_arguments(build, part, names[part])
-
-
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])

@@ -278,17 +278,6 @@ def test_names_and_shapes_of_weights():
     assert len(peeping) == 8
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    recurrent = {"recurrent_kernel", "frequency_kernel", "peephole_kernel"}
-    names = {"recurrent": recurrent}.get(part, {part})
-    if cell == "bidirectional_grid_lstm":
-        names = names | {f"backward_{name}" for name in names}
-    weight_arguments(functools.partial(built, cell, peepholes=True), part, names)
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_biases_start_at_zero(cell):
     weights = built(cell).weights

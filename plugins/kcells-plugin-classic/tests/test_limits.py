@@ -201,22 +201,6 @@ def test_nas_has_no_biases_unless_asked_to():
 RECURRENT = {"lstmp": {"peephole_kernel"}, "cifg_lstm": {"peephole_kernel"}}
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    names = {
-        "kernel": {"kernel"},
-        "recurrent": {"recurrent_kernel"} | RECURRENT.get(cell, set()),
-        "bias": {"bias"},
-    }
-
-    def build(**arguments):
-        return built(cell, use_bias=True, **arguments)
-
-    weight_arguments(build, part, names[part])
-
-
 @pytest.mark.parametrize("units", [0, -1, 2.5, "8", True, None])
 def test_units_must_be_a_positive_int(units):
     for cell in CELLS:

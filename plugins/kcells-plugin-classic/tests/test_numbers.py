@@ -3,7 +3,6 @@
 import functools
 
 import classic_reference as reference
-import keras
 import numpy as np
 import pytest
 from classic_cells import BATCH, MASK, TIME, as_numpy, features_of, make_layer
@@ -64,15 +63,6 @@ def test_without_biases(cell, rng, compare):
     assert "bias" not in [weight.name for weight in layer.weights]
     sequences = rng.normal(size=(BATCH, TIME, features_of(cell)))
     compare(layer, sequences, functools.partial(reference.run, cell, {}, MASK), MASK)
-
-
-@pytest.mark.one_in(3)
-@pytest.mark.parametrize("cell", reference.STEPS)
-def test_in_the_rnn_layer_of_keras(cell, rng):
-    layer = make_layer(cell, rng)
-    sequences = rng.normal(size=(BATCH, TIME, features_of(cell))).astype("float32")
-    theirs = keras.layers.RNN(layer.cell, return_sequences=True)(sequences)
-    np.testing.assert_allclose(as_numpy(layer(sequences)[0]), as_numpy(theirs), atol=1e-5)
 
 
 @pytest.mark.one_in(3)

@@ -121,13 +121,6 @@ def test_periods_and_shifts_start_all_over_the_range():
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(part, weight_arguments):
-    recurrent = {"recurrent_kernel", "peephole_kernel"}
-    weight_arguments(built, part, {"recurrent": recurrent}.get(part, {part}))
-
-
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.1, float("nan")])
 def test_the_open_ratio_must_be_in_range(ratio):
     with pytest.raises(ConfigurationError, match="open_ratio must be above 0 and at most 1; rec"):

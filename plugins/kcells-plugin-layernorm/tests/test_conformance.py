@@ -1,59 +1,15 @@
-"""The laws that every cell keeps, and that every argument survives."""
+"""The laws that every cell keeps."""
 
 import pytest
 
-from kcells.testing import check_cell, parametrize_with_checks
+from kcells.testing import cells_of, check_cell, parametrize_with_checks
 
-OF_ALL = {
-    "units": 3,
-    "activation": "softsign",
-    "use_bias": True,
-    "kernel_initializer": "he_normal",
-    "recurrent_initializer": "random_normal",
-    "bias_initializer": "ones",
-    "kernel_regularizer": "l1",
-    "recurrent_regularizer": "l2",
-    "bias_regularizer": "L1L2",
-    "kernel_constraint": "max_norm",
-    "recurrent_constraint": "non_neg",
-    "bias_constraint": "unit_norm",
-    "dropout": 0.1,
-    "recurrent_dropout": 0.2,
-    "seed": 7,
-    "epsilon": 1e-3,
-    "gamma_initializer": "random_uniform",
-    "gamma_regularizer": "l2",
-    "gamma_constraint": "non_neg",
-}
-EVERY_ARGUMENT = {
-    "ln_gru": {
-        **OF_ALL,
-        "recurrent_activation": "hard_sigmoid",
-        "reset_after": False,
-        "normalize": True,
-    },
-    "ln_lstm": {
-        **OF_ALL,
-        "recurrent_activation": "hard_sigmoid",
-        "unit_forget_bias": True,
-        "normalize": "gates",
-    },
-    "ln_rnn": OF_ALL,
-}
+SLOW = {"saving": pytest.mark.slow, "paths": pytest.mark.slow}
 
 
-@parametrize_with_checks(
-    ["ln_gru", "ln_lstm", "ln_rnn"],
-    marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow},
-)
+@parametrize_with_checks(cells_of("kcells-plugin-layernorm"), marks=SLOW)
 def test_law(check):
     check()
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("cell", EVERY_ARGUMENT)
-def test_every_argument_survives(cell):
-    check_cell(cell, arguments=EVERY_ARGUMENT[cell], only="config")
 
 
 @pytest.mark.parametrize("cell", ["ln_gru", "ln_lstm"])

@@ -76,13 +76,6 @@ def test_outputs_states_and_gradients(options, rng, compare):
     compare(layer, make_inputs(rng)[0], reference, MASK)
 
 
-def test_in_the_rnn_layer_of_keras(rng):
-    layer = make_layer(rng, rnn={"return_state": False}, reset_after=False)
-    sequences = make_inputs(rng, "float32")[0]
-    stock = keras.layers.RNN(layer.cell, return_sequences=True)
-    assert_close(stock(sequences), as_numpy(layer(sequences)), 1e-5)
-
-
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("reset_after", [True, False])
 def test_scale_and_offset_of_the_matrices_do_not_count(reset_after, rng):
@@ -185,12 +178,6 @@ def test_inputs_and_state_are_dropped_apart():
 
 
 # -- Arguments
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(built, part, WEIGHTS[part])
 
 
 @pytest.mark.parametrize("reset_after", [True, False])

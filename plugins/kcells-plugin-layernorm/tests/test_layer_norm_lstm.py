@@ -68,12 +68,6 @@ def test_the_cell_is_kept_as_it_was_or_normalized(rng):
         assert (np.abs(means).max() > 1e-2) == is_kept
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(built, part, WEIGHTS[part])
-
-
 @pytest.mark.parametrize("forget", [False, True])
 def test_the_norms_start_as_in_the_paper(forget):
     cell = built(unit_forget_bias=forget)

@@ -61,12 +61,6 @@ def test_where_the_norm_changes_nothing_it_is_a_simple_rnn(rng):
     np.testing.assert_allclose(as_numpy(layer(sequences)), as_numpy(plain(sequences)), atol=1e-5)
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(built, part, WEIGHTS[part])
-
-
 def test_the_norm_starts_as_in_the_paper():
     cell = built()
     np.testing.assert_array_equal(as_numpy(cell.gamma), np.ones(UNITS))

@@ -169,13 +169,6 @@ def test_other_weights_start_as_in_keras():
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(part, weight_arguments):
-    # The scale starts at one, the shift at zero: neither is 0.25.
-    weight_arguments(built, part, WEIGHTS[part])
-
-
 @pytest.mark.parametrize("lower_bound", [-0.1, 1.0, float("nan"), None])
 def test_the_lower_bound_must_be_in_range(lower_bound):
     with pytest.raises(ConfigurationError, match="must be at least 0 and less than 1; received"):

@@ -198,13 +198,6 @@ def test_biases_start_at_zero(cell):
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    weight_arguments(functools.partial(built, cell), part, {part})
-
-
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("units", [0, -1, 2.5, "8", True, None])
 def test_units_must_be_a_positive_int(cell, units):

@@ -200,12 +200,6 @@ def test_dropout(feedthrough):
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(built, part, WEIGHTS[part])
-
-
 @pytest.mark.parametrize("units", [0, -1, 2.5, "8", True, None])
 def test_units_must_be_a_positive_int(units):
     with pytest.raises(ConfigurationError, match="LRUCell: units must be a positive int; received"):

@@ -50,13 +50,6 @@ def test_outputs_states_and_gradients(options, rng, compare):
     compare(layer, rng.normal(size=(BATCH, TIME, FEATURES)), reference, MASK)
 
 
-def test_in_the_rnn_layer_of_keras(rng):
-    cells = [MinGRUCell(UNITS), MinGRUCell(4, activation="positive")]
-    sequences = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
-    ours, theirs = (make(cells)(sequences) for make in (kcells.RNN, keras.layers.RNN))
-    np.testing.assert_allclose(as_numpy(ours), as_numpy(theirs), rtol=1e-5, atol=1e-6)
-
-
 def test_the_candidate_of_the_log_space_variant():
     """Below the paper's g: 1/2 at zero from both sides, slope 1 above, sigmoid below."""
     cell = MinGRUCell(5, activation="positive", use_bias=False)
@@ -100,12 +93,6 @@ def test_dropout():
 
 
 # -- Arguments
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(built, part, {part})
 
 
 @pytest.mark.parametrize("units", [0, -1, 2.5, "8", True, None])

@@ -262,13 +262,6 @@ def test_state_units_are_units_by_default():
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_what_weights_are_asked(part, weight_arguments):
-    names = {"kernel": {"kernel", "kernel_output", "kernel_feedthrough"}, "bias": {"bias"}}
-    weight_arguments(functools.partial(built, use_bias=True), part, names[part])
-
-
 REFUSED = [
     ({"units": 0}, "S5Cell: units must be a positive int; received 0"),
     ({"state_units": 0}, "S5Cell: state_units must be a positive int; received 0"),

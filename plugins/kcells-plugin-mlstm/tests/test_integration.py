@@ -79,10 +79,3 @@ def test_the_forget_gate_may_start_open():
 def test_two_betas_of_one_initializer_are_not_related():
     cell = built("mi_rnn", beta_initializer="random_normal")
     assert not np.isclose(as_numpy(cell.beta_1), as_numpy(cell.beta_2)).any()
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", PARTS)
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    weight_arguments(functools.partial(built, cell), part, PARTS[part])

@@ -81,13 +81,6 @@ def test_half_precision_is_near(rng):
     assert_close(keras.ops.cast(half(sequences)[0], "float32"), expected, 0.03)
 
 
-def test_in_the_rnn_layer_of_keras(rng):
-    layer = make_layer(rng, rnn={"return_state": False}, weight_normalization=True)
-    sequences = make_sequences(rng)
-    stock = keras.layers.RNN(layer.cell, return_sequences=True)
-    assert_close(stock(sequences), as_numpy(layer(sequences)))
-
-
 def test_is_an_lstm_where_m_is_h(rng):
     """With W_mx x = 1 and W_mh = 1, `m` is `h`: Keras' LSTM, and its order of the blocks."""
     sequences = make_sequences(rng)
@@ -198,14 +191,6 @@ def test_inputs_and_state_are_dropped_apart():
 
 
 # -- Arguments
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("part", WEIGHTS)
-@pytest.mark.parametrize("weight_normalization", [False, True])
-def test_what_weights_are_asked(part, weight_normalization, weight_arguments):
-    options = {"unit_forget_bias": False, "weight_normalization": weight_normalization}
-    weight_arguments(functools.partial(built, **options), part, WEIGHTS[part])
 
 
 def test_the_bias_of_the_forget_gate():

@@ -66,18 +66,6 @@ def test_with_m_equal_to_h_it_is_a_gru(rng):
     assert_same(layer, plain, [kernel[:, : 3 * UNITS], recurrent, bias], rng)
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("part", WEIGHTS)
-def test_what_weights_are_asked(cell, part, weight_arguments):
-    def built(**arguments):
-        made = cell(UNITS, **arguments)
-        made.build((None, FEATURES))
-        return made
-
-    weight_arguments(built, part, WEIGHTS[part])
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_of_the_state_acts_on_m_alone(cell, rng):
     """The state that a GRU carries over is whole: with z = 1 nothing is lost."""

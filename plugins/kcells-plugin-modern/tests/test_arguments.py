@@ -1,7 +1,5 @@
 """How weights start, what is asked of them, what is dropped, and what is refused."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -26,16 +24,6 @@ CELLS = {
     "lmu": {"order": 4, "theta": 6.0, "use_bias": True},
     "cfc": {"backbone_units": 4, "backbone_layers": 2},
 }
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-@pytest.mark.parametrize("name", CELLS)
-def test_what_weights_are_asked(name, part, weight_arguments):
-    build = functools.partial(built, name, **CELLS[name])
-    names = {weight.name for weight in build().weights if weight.name.startswith(part)}
-    assert names
-    weight_arguments(build, part, names)
 
 
 @pytest.mark.one_in(3)

@@ -2,16 +2,11 @@
 
 import pytest
 
-from kcells.testing import parametrize_with_checks
+from kcells.testing import cells_of, parametrize_with_checks
 
-CELLS = [
-    *("mgu", "janet", "li_gru", "fast_rnn", "fast_grnn", "lem", "cornn", "rhn", "slstm"),
-    *("on_lstm", "nested_lstm", "unicornn", "lmu", "cfc", "ltc"),
-    "xlstm_mlstm",
-    "esn",
-]
+SLOW = {"saving": pytest.mark.slow, "paths": pytest.mark.slow}
 
 
-@parametrize_with_checks(CELLS, marks={"saving": pytest.mark.slow, "paths": pytest.mark.slow})
+@parametrize_with_checks(cells_of("kcells-plugin-modern"), marks=SLOW)
 def test_law(check):
     check()

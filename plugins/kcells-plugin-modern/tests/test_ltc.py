@@ -213,25 +213,6 @@ def test_weights_start_as_in_ncps():
         assert (value == (1.0 if name.endswith("scale") else 0.0)).all(), name
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "recurrent", "bias"])
-def test_what_weights_are_asked(part, weight_arguments):
-    """Here without what keeps weights from falling below 0 anyway."""
-
-    def build(**arguments):
-        free = {"kernel_constraint": None, "recurrent_constraint": None}
-        cell = built("ltc", output_mapping=True, **{**free, **arguments})
-        cell.capacitance.constraint = cell.leak.constraint = None
-        return cell
-
-    names = {
-        "kernel": {"kernel"},
-        "recurrent": {"recurrent_kernel"},
-        "bias": {"bias", "bias_output"},
-    }
-    weight_arguments(build, part, names[part])
-
-
 def test_what_must_not_be_negative():
     constrained = {weight.name for weight in built("ltc").weights if weight.constraint is not None}
     assert constrained == set(POSITIVE)

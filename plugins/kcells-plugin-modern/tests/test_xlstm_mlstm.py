@@ -194,12 +194,6 @@ def test_a_memory_without_keys_stays_in_range():
 # -- Arguments
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("part", ["kernel", "bias"])
-def test_what_weights_are_asked(part, weight_arguments):
-    weight_arguments(functools.partial(built, "xlstm_mlstm", UNITS, heads=2), part, {part})
-
-
 def test_weights_start_as_in_the_code_of_the_authors():
     cell = built("xlstm_mlstm", UNITS, heads=2)
     kernel, bias = as_numpy(cell.kernel), as_numpy(cell.bias)

@@ -1,26 +1,12 @@
-"""The laws that every cell keeps, and that every argument survives."""
+"""The laws that every cell keeps."""
 
 import pytest
 
-from kcells.testing import check_cell, parametrize_with_checks
+from kcells.testing import cells_of, parametrize_with_checks
+
+SLOW = {"saving": pytest.mark.slow}
 
 
-@parametrize_with_checks(["nested", "parallel"], marks={"saving": pytest.mark.slow})
+@parametrize_with_checks(cells_of("kcells-plugin-nested"), marks=SLOW)
 def test_law(check):
     check()
-
-
-@pytest.mark.once
-def test_every_argument_survives():
-    arguments = {
-        "unit_1": 1,
-        "unit_2": 2,
-        "unit_3": 3,
-        "kernel_initializer": "he_normal",
-        "kernel_regularizer": "l2",
-        "kernel_constraint": "non_neg",
-        "dropout": 0.1,
-        "recurrent_dropout": 0.2,
-        "seed": 5,
-    }
-    check_cell("nested", arguments=arguments, inputs=[(2,), (3, 5)], only="config")

@@ -74,16 +74,6 @@ def test_recurrent_dropout_zeroes_states(rng):
     assert values == {0.0, 2.0}
 
 
-@pytest.mark.once
-def test_what_weights_are_asked(weight_arguments):
-    def built(**arguments: Any) -> NestedCell:
-        cell = NestedCell(*UNITS, **arguments)
-        cell.build([(None, I1), (None, I2, I3)])
-        return cell
-
-    weight_arguments(built, "kernel", {"kernel_1", "kernel_2_3"})
-
-
 @pytest.mark.parametrize("units", [(0, 1, 1), (1, -1, 1), (1, 1, 2.5), (True, 1, 1)])
 def test_units_that_are_no_sizes(units):
     with pytest.raises(ConfigurationError, match=r"unit_\d must be a positive int"):

@@ -103,5 +103,6 @@ class BasicLSTMCell(StandardCell):
                 Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
                 Case({"units": 4, "activation": "relu"}, name="relu"),
             ],
+            others={"forget_bias": 0.5},
             gates="input, forget, output",
         )

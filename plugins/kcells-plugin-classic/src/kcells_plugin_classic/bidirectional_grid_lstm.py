@@ -82,6 +82,14 @@ class BidirectionalGridLSTMCell(GridLSTMCell):
                 Case({**blocks, "backward_slice_offset": 2}, inputs=(5,), name="offset"),
                 Case({"units": 2, **bands, "peepholes": True}, inputs=(5,), name="bands"),
             ],
+            others={
+                "feature_size": 1,
+                "frequency_skip": 2,
+                "bands": [(0, 1), (0, 3)],
+                "cell_clip": 3.0,
+                "forget_bias": 0.5,
+                "backward_slice_offset": 1,
+            },
             gates="input, forget, output, in time and frequency",
             learning=WITHIN_A_STEP,
         )

@@ -84,6 +84,13 @@ class ConvGRUCell(ConvolutionalCell):
                 Case({"filters": 2, "kernel_size": (2, 3), **first}, (2, 3, 4), "channels first"),
                 Case({"filters": 2, "kernel_size": 2, "use_bias": False}, (3, 2, 2, 1), "a volume"),
             ],
+            others={
+                "kernel_size": (3, 2),
+                "strides": (2, 1),
+                "dilation_rate": 1,
+                "padding": "same",
+                "data_format": "channels_first",
+            },
             arguments=on_a_line,
             inputs=line,
             gates="update, reset",

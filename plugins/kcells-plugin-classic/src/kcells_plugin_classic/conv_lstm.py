@@ -136,6 +136,13 @@ class ConvLSTMCell(ConvolutionalCell):
                 Case({"filters": 2, "kernel_size": (2, 3), **first}, (2, 3, 4), "channels first"),
                 Case({"filters": 2, "kernel_size": 2, "use_bias": False}, (3, 2, 2, 1), "a volume"),
             ],
+            others={
+                "kernel_size": (3, 2),
+                "padding": "same",
+                "data_format": "channels_first",
+                "strides": 1,
+                "dilation_rate": 2,
+            },
             arguments=on_a_line,
             inputs=line,
             gates="input, forget, output",

@@ -183,6 +183,7 @@ class GroupLSTMCell(StandardCell):
                 Case(projected, inputs=(3,), name="projection"),
                 Case({"units": 4, "groups": 1, "use_bias": False}, name="an LSTM"),
             ],
+            others={"units": 6, "groups": 3, "projection": 6, "forget_bias": 0.5},
             gates="input, forget, output",
             learning=Learning(encoded=True, multiple=2),
         )

@@ -151,6 +151,13 @@ class GridLSTMCell(FrequencyCell):
                 Case({"units": 2, "feature_size": 2, **coupled}, inputs=(5,), name="coupled gates"),
                 Case({"units": 2, "peepholes": True, "use_bias": False}, name="one block"),
             ],
+            others={
+                "feature_size": 1,
+                "frequency_skip": 2,
+                "bands": [(0, 1), (0, 3)],
+                "cell_clip": 3.0,
+                "forget_bias": 0.5,
+            },
             gates="input, forget, output, in time and frequency",
             learning=WITHIN_A_STEP,
         )

@@ -99,6 +99,7 @@ class IndyLSTMCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
             ],
+            others={"forget_bias": 0.5},
             gates="input, forget, output",
             learning=Learning(depth=2),
         )

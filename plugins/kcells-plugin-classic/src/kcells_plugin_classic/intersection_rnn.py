@@ -111,6 +111,7 @@ class IntersectionRNNCell(StandardCell):
                 Case({"units": 3}, name="default"),
                 Case({"units": 3, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
             ],
+            others={"forget_bias": 0.5},
             inputs=lambda at: (at.units,),
             gates="depth, time",
             also_in="torchrecurrent",

@@ -123,5 +123,6 @@ class LSTMBlockCell(BasicLSTMCell):
                 Case({"units": 4, "peepholes": True, "cell_clip": 0.4}, name="peepholes and bound"),
                 Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
             ],
+            others={"cell_clip": 3.0, "forget_bias": 0.5},
             gates="input, forget, output",
         )

@@ -174,6 +174,7 @@ class LSTMPCell(StandardCell):
                 Case({"units": 4, "projection": 2, **bounds}, name="projection and bounds"),
                 Case({"units": 4, "peepholes": False, "use_bias": False}, name="an LSTM"),
             ],
+            others={"projection": 2, "cell_clip": 3.0, "projection_clip": 2.0, "forget_bias": 0.5},
             gates="input, forget, output",
             also_in="torchrecurrent",
         )

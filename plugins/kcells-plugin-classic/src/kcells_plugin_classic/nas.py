@@ -121,6 +121,7 @@ class NASCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "projection": 2, "use_bias": True}, name="projection and biases"),
             ],
+            others={"projection": 2},
             gates="four of eight sums",
             also_in="torchrecurrent",
         )

@@ -210,6 +210,7 @@ class PhasedLSTMCell(StandardCell):
                 Case(often, shapes, "peepholes", _events),
                 Case({**often, "peepholes": False, "leak": 0.1}, shapes, "no peepholes", _events),
             ],
+            others={"open_ratio": 0.3, "leak": 0.01, "shortest_period": 1.0, "longest_period": 7.0},
             inputs=lambda at: {"features": (at.features,), "time": (1,)},
             gates="input, forget, output, time",
             learning=Learning(adapt=_with_time_stamps),

@@ -105,6 +105,13 @@ class TimeFreqLSTMCell(FrequencyCell):
                 Case({"units": 2, **bands, "peepholes": False}, inputs=(6,), name="bands"),
                 Case({"units": 4, "cell_clip": 0.4, "use_bias": False}, name="one block"),
             ],
+            others={
+                "feature_size": 1,
+                "frequency_skip": 2,
+                "bands": [(0, 1), (0, 3)],
+                "cell_clip": 3.0,
+                "forget_bias": 0.5,
+            },
             gates="input, forget, output",
             learning=WITHIN_A_STEP,
         )

@@ -107,6 +107,7 @@ class UGRNNCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "forget_bias": 0.0, "use_bias": False}, name="no biases"),
             ],
+            others={"forget_bias": 0.5},
             gates="update",
             also_in="torchrecurrent",
         )

@@ -243,5 +243,6 @@ class LayerNormGRUCell(StandardCell):
                 Case({"units": 4, "reset_after": False}, name="reset before"),
                 Case({"units": 4, "normalize": False}, name="a GRU"),
             ],
+            others={"epsilon": 0.01},
             gates="update, reset",
         )

@@ -207,6 +207,7 @@ class LayerNormLSTMCell(StandardCell):
                 Case({"units": 4, "normalize": "gates", "unit_forget_bias": True}, name="gates"),
                 Case({"units": 4, "normalize": None}, name="an LSTM"),
             ],
+            others={"normalize": "gates", "epsilon": 0.01},
             gates="input, forget, output",
             learning=Learning(lambda at: {"unit_forget_bias": True}),
         )

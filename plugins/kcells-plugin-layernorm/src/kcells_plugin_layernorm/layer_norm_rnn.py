@@ -101,5 +101,6 @@ class LayerNormRNNCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "use_bias": False, "epsilon": 0.3}, name="no bias"),
             ],
+            others={"epsilon": 0.01},
             gates="",
         )

@@ -149,6 +149,7 @@ class HGRUCell(InputCell):
         more = {"lower_bound": 0.6, "gate_first": False, "use_bias": False}
         return Card(
             [Case({"units": 4}, name="default"), Case({"units": 3, **more}, name="bounded")],
+            others={"lower_bound": 0.5, "epsilon": 0.01},
             gates="forget, output",
             learning=Learning(_higher_above, depth=2),
         )

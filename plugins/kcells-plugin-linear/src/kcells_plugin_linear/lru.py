@@ -268,6 +268,13 @@ class LRUCell(Cell):
                 Case({"units": 3, "state_units": 5, "feedthrough": "diagonal"}, name="diagonal"),
                 Case({"units": 4, "state_units": 2, "feedthrough": None}, name="no feedthrough"),
             ],
+            others={
+                "state_units": 5,
+                "r_min": 0.4,
+                "r_max": 0.9,
+                "max_phase": 0.3,
+                "feedthrough": "diagonal",
+            },
             gates="",
             learning=Learning(_slow, depth=2, activation="gelu"),
         )

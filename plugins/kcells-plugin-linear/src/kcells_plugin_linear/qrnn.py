@@ -118,6 +118,7 @@ class QRNNCell(InputCell):
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         return Card(
             [Case({"units": 4, "pooling": pooling}, name=pooling) for pooling in _BLOCKS],
+            others={"pooling": "ifo"},
             gates="forget, output",
             learning=Learning(depth=2),
         )

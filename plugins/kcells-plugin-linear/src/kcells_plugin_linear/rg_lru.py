@@ -148,6 +148,7 @@ class RGLRUCell(InputCell):
                 Case({"units": 3}, name="default"),
                 Case({"units": 3, "use_bias": False, "power": 1.0, "r_min": 0.1}, name="no bias"),
             ],
+            others={"r_min": 0.5, "r_max": 0.75, "power": 2.0},
             inputs=lambda at: (at.units,),
             gates="recurrence, input",
             note="F = U",

@@ -236,6 +236,13 @@ class S5Cell(InputCell):
                 Case({**whole, **more}, name="timed", sample=_timed),
                 Case({"units": 4, "feedthrough": None, "min_step": 0.01}, name="no feedthrough"),
             ],
+            others={
+                "state_units": 8,
+                "blocks": 2,
+                "min_step": 0.25,
+                "max_step": 0.5,
+                "feedthrough": "matrix",
+            },
             inputs=lambda at: (at.units,),
             gates="",
             note="F = U",

@@ -113,6 +113,7 @@ class SRUCell(InputCell):
         later = {"units": 3, "activation": "linear", "highway_scale": 3**0.5}
         return Card(
             [Case({"units": 4}, name="default"), Case(later, name="as many as features")],
+            others={"highway_scale": 1.5},
             gates="forget, highway",
             learning=Learning(depth=2),
         )

@@ -235,6 +235,7 @@ class MultiplicativeLSTMCell(StandardCell):
         inside = {"units": 4, "output_gate": "inside", "weight_normalization": True}
         return Card(
             [Case({"units": 4}, name="default"), Case(inside, name="inside, normalized")],
+            others={"output_gate": "inside"},
             gates="input, forget, output",
             also_in="torchrecurrent",
             workload=Workload(peers={"torchrecurrent": "MultiplicativeLSTM"}),

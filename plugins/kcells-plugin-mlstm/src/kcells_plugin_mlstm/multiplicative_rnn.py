@@ -106,6 +106,7 @@ class MultiplicativeRNNCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "factors": 6, "use_bias": False}, name="more factors, no bias"),
             ],
+            others={"factors": 5},
             gates="",
             learning=Learning(_near_the_identity, adapt=_with_a_one),
         )

@@ -157,6 +157,7 @@ class CfCCell(StandardCell):
                 Case({"units": 4, "backbone_units": 5}, name="default"),
                 Case({"units": 4, "backbone_units": 5, **more}, name="timed"),
             ],
+            others={"backbone_units": 5, "backbone_layers": 2},
             gates="time",
             also_in="ncps",
             learning=Learning(lambda at: {"backbone_units": 2 * at.units}),

@@ -111,6 +111,7 @@ class CoRNNCell(StandardCell):
                 Case({"units": 4}, name="explicit"),
                 Case({"units": 4, "dt": 0.2, "implicit": True}, name="implicit"),
             ],
+            others={"dt": 0.1, "gamma": 2.0, "epsilon": 3.0},
             gates="",
             also_in="torchrecurrent",
             learning=Learning(_oscillating, rates={"adding": 4.0}),

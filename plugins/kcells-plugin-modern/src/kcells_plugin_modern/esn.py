@@ -159,5 +159,6 @@ class ESNCell(StandardCell):
                 Case({"units": 5, "connectivity": 0.5}, name="default"),
                 Case({**norm, "connectivity": 1.0}, name="leaky, norm"),
             ],
+            others={"connectivity": 0.5, "leaky": 0.5, "spectral_radius": 0.5},
             gates="",
         )

@@ -130,6 +130,7 @@ class FastGRNNCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, **ranks, "use_bias": False}, name="low rank"),
             ],
+            others={"kernel_rank": 2, "recurrent_rank": 1, "zeta": 0.5, "nu": 0.25},
             gates="update",
             also_in="torchrecurrent",
         )

@@ -96,6 +96,7 @@ class FastRNNCell(StandardCell):
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         return Card(
             [Case({"units": 4}, name="default")],
+            others={"alpha": 0.5, "beta": 0.5},
             gates="",
             also_in="torchrecurrent",
         )

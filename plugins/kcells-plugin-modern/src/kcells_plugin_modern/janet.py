@@ -116,6 +116,7 @@ class JANETCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, "beta": 0.0, "max_time": 20.0}, name="chrono"),
             ],
+            others={"beta": 0.5, "max_time": 9.0},
             gates="forget",
             also_in="torchrecurrent",
             learning=Learning(lambda at: {"max_time": float(at.length or 100)}),

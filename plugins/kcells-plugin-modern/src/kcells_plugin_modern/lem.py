@@ -87,6 +87,7 @@ class LEMCell(StandardCell):
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         return Card(
             [Case({"units": 4}, name="default"), Case({"units": 4, "dt": 0.3}, name="dt")],
+            others={"dt": 0.5},
             gates="two time steps",
             also_in="torchrecurrent",
         )

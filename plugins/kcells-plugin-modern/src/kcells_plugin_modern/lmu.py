@@ -145,6 +145,7 @@ class LMUCell(StandardCell):
         arguments = {"units": 4, "order": 3, "theta": 5.0}
         return Card(
             [Case(arguments, name="default"), Case({**arguments, "use_bias": True}, name="bias")],
+            others={"order": 5, "theta": 7.0},
             arguments=_remembering_all,
             gates="",
             also_in="keras-lmu",

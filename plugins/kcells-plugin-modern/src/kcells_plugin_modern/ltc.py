@@ -196,6 +196,7 @@ class LTCCell(StandardCell):
                 Case({"units": 4, **more}, name="timed", sample=_timed),
                 Case({"units": 3, "use_bias": False, "output_mapping": True}, name="no bias"),
             ],
+            others={"ode_unfolds": 2, "epsilon": 0.001},
             gates="",
             also_in="ncps",
             learning=Learning(lambda at: {"timed": True, "ode_unfolds": 1}, adapt=_with_the_time),

@@ -139,5 +139,6 @@ class NestedLSTMCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 4, **plain}, name="tanh, no biases"),
             ],
+            others={"forget_bias": 0.5},
             gates="input, forget, output; the same within",
         )

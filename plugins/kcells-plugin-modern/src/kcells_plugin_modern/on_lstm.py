@@ -124,5 +124,6 @@ class ONLSTMCell(StandardCell):
                 Case({"units": 4}, name="default"),
                 Case({"units": 6, "chunk_size": 2}, name="chunks"),
             ],
+            others={"chunk_size": 4},
             gates="input, forget, output; master input, master forget",
         )

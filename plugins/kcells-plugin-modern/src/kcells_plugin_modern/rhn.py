@@ -129,5 +129,6 @@ class RHNCell(StandardCell):
                 Case({"units": 4, "depth": 2, "coupled": False}, name="apart"),
                 Case({"units": 4, "depth": 1, "use_bias": False}, name="one layer"),
             ],
+            others={"depth": 3, "transform_bias": -1.0},
             gates="transform, carry",
         )

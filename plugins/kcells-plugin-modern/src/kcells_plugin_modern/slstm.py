@@ -147,5 +147,6 @@ class SLSTMCell(StandardCell):
                     name="exponential, heads",
                 ),
             ],
+            others={"forget_gate": "exponential", "heads": 2},
             gates="input, forget, output",
         )

@@ -95,6 +95,7 @@ class UnICORNNCell(StandardCell):
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         return Card(
             [Case({"units": 4, "dt": 0.5}, name="default")],
+            others={"dt": 0.1, "alpha": 0.5},
             gates="",
             also_in="torchrecurrent",
             learning=Learning(lambda at: {"dt": 0.1 if (at.length or 0) > 100 else 0.5}, depth=2),

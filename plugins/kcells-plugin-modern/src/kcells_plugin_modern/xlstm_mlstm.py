@@ -178,6 +178,7 @@ class XLSTMmLSTMCell(InputCell):
         exponential = {"units": 4, "heads": 2, "forget_gate": "exponential"}
         return Card(
             [Case({"units": 3}, name="default"), Case(exponential, name="exponential, heads")],
+            others={"heads": 3, "forget_gate": "exponential"},
             gates="input, forget, output",
             learning=Learning(lambda at: {"heads": 4}, depth=2, multiple=4),
         )

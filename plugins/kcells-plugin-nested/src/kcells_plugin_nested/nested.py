@@ -155,6 +155,7 @@ class NestedCell(kcells.Cell):
                 Case(units, inputs=[(2,), (3, 5)], name="list"),
                 Case(units, inputs={"b": (2,), "a": (3, 5)}, name="dict"),
             ],
+            others={"unit_1": 1, "unit_2": 3, "unit_3": 2},
             arguments=_as_the_guide,
             inputs=lambda at: ((at.features,), (2 * at.features, at.features)),
             gates="",
