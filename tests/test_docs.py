@@ -66,9 +66,11 @@ def test_table_of_figures():
 @pytest.mark.once
 def test_the_catalogue_is_complete():
     tool = runpy.run_path(str(ROOT / "tools" / "catalogue.py"))
-    text = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
-    assert tool["page"](text) == text, "run python tools/catalogue.py"
-    assert "| 4FU + 4U² + 4U |" in text
+    pages = dict(tool["pages"]())
+    assert len(pages) == 8
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, "run python tools/catalogue.py"
+    assert "| 4FU + 4U² + 4U |" in pages[ROOT / "docs" / "catalogue.md"]
 
 
 def test_where_a_cell_of_another_library_is():

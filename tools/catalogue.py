@@ -1,8 +1,8 @@
-"""Writes the table of docs/catalogue.md: every installed cell, from what it says of itself.
+"""Writes the tables of cells in docs and READMEs, from what the cells say of themselves.
 
     python tools/catalogue.py [--check]
 
-With `--check` nothing is written; the exit status says whether the page is up to date.
+With `--check` nothing is written; the exit status says whether the pages are up to date.
 Parameters are counted for several sizes, and the formula is the one that fits them all.
 """
 
@@ -24,7 +24,9 @@ from kcells.commands.docstring import documentation_of
 from kcells.registry import load
 from kcells.structure import leaves_with_paths, map_leaves, size_structure
 
-PAGE = Path(__file__).parents[1] / "docs" / "catalogue.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "catalogue.md"
+FOLDERS = {folder.name: folder for folder in sorted((ROOT / "plugins").iterdir())}
 HEAD = (
     *("id", "cell", "source", "state", "parameters", "gates", "parallel", "equivalent"),
     "also in",
@@ -135,23 +137,51 @@ def builtin(info: kcells.CellInfo) -> str:
     return "" if cell is None else equivalence_of(cell).builtin or ""
 
 
+def short_rows(distribution: str) -> Iterable[Sequence[str]]:
+    """The table in the README of a plugin: id, class and what it is."""
+    yield ("id", "cell", "what it is")
+    for info in kcells.list_cells():
+        if info.distribution == distribution:
+            said = documentation_of(load(info.qualified_id)).summary
+            yield (f"`{info.id}`", f"`{info.class_name}`", said)
+
+
+def rows_by_distribution() -> Iterable[Sequence[str]]:
+    """The table in README.md: the ids of each distribution."""
+    yield ("from", "ids")
+    by_distribution: dict[str, list[str]] = {"kcells": []}
+    for info in kcells.list_cells():
+        by_distribution.setdefault(info.distribution, []).append(f"`{info.id}`")
+    for name in ("kcells", *FOLDERS):
+        yield (name, ", ".join(by_distribution[name]))
+
+
 def markdown(table: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
-    head, *body = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([head, "|---" * len(HEAD) + "|", *body])
+    head, *body = list(table)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *body)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def page(text: str) -> str:
-    """`text` with the table as it is today."""
+def page(text: str, table: Iterable[Sequence[str]] | None = None) -> str:
+    """`text` with its table as it is today; by default that of the catalogue."""
     start, end = "<!-- cells -->\n", "\n<!-- /cells -->"
     before, rest = text.split(start)
     _, after = rest.split(end)
-    return before + start + markdown(rows()) + end + after
+    return before + start + markdown(rows() if table is None else table) + end + after
+
+
+def pages() -> Iterable[tuple[Path, str]]:
+    """Every page with a table, and what should stand on it."""
+    tables = [(PAGE, rows()), (ROOT / "README.md", rows_by_distribution())]
+    tables += [(folder / "README.md", short_rows(name)) for name, folder in FOLDERS.items()]
+    for path, table in tables:
+        yield path, page(path.read_text(encoding="utf-8"), table)
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text(encoding="utf-8")
-    new = page(text)
+    stale = [(path, new) for path, new in pages() if path.read_text(encoding="utf-8") != new]
     if "--check" in sys.argv:
-        sys.exit(new != text)
-    PAGE.write_text(new, encoding="utf-8")
+        sys.exit(bool(stale))
+    for path, new in stale:
+        path.write_text(new, encoding="utf-8")
