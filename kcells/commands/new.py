@@ -26,7 +26,7 @@ from kcells.registry.info import BUILTIN_DISTRIBUTION
 
 __all__ = ["command"]
 
-FILES = {
+FILES: dict[str, str | None] = {
     "pyproject.toml": "pyproject.toml.template",
     "README.md": "README.md.template",
     "LICENSE": "LICENSE.template",
@@ -39,6 +39,12 @@ FILES = {
     "tests/test_laws.py": "test_laws.py.template",
 }
 """Every file of a plugin, and the template that it comes from."""
+
+NESTED: dict[str, str | None] = {
+    "src/%%package/%%{module}.py": "nested_cell.py.template",
+    "tests/test_%%{module}.py": "nested_test_cell.py.template",
+}
+"""What is another file for a cell with several inputs."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*\Z")
 
@@ -61,6 +67,12 @@ class Plugin:
     """
 
     id: str
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        """Every file, and the template that it comes from."""
+        return FILES | NESTED if self.inputs else FILES
 
     @property
     def distribution(self) -> str:
@@ -88,11 +100,19 @@ class Plugin:
             "class_name": self.class_name,
             "kcells": ".".join(__version__.split(".")[:2]),
             "year": str(datetime.datetime.now(datetime.UTC).year),
+            "inputs_quoted": ", ".join(f'"{name}"' for name in self.inputs)
+            + ("," if len(self.inputs) == 1 else ""),
         }
 
 
 @click.command("new")
 @click.argument("name")
+@click.option(
+    "--inputs",
+    metavar="NAMES",
+    default="",
+    help="For a cell with several inputs: their names, with commas between them.",
+)
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -100,13 +120,14 @@ class Plugin:
     help="Where the folder of the plugin is made.  [default: here]",
 )
 @json_option
-def command(name: str, folder: Path, as_json: bool) -> None:
+def command(name: str, inputs: str, folder: Path, as_json: bool) -> None:
     """Makes a folder with a plugin that works, to fill in and publish.
 
     NAME is the id of the cell: `kcells new foo` makes kcells-plugin-foo with a FooCell,
-    its tests, and a CI file for the three backends.
+    its tests, and a CI file for the three backends. With --inputs location,pressure the
+    cell takes a dict of these.
     """
-    plugin = checked(name)
+    plugin = checked(name, inputs)
     target = folder / plugin.distribution
     if os.path.lexists(target):
         raise UserError(f"{target} is there already, and is left as it is: choose another folder.")
@@ -122,12 +143,19 @@ def command(name: str, folder: Path, as_json: bool) -> None:
     answer(as_json, data, lambda shown: show(shown, plugin, target, files))
 
 
-def checked(name: str) -> Plugin:
-    """The names of the plugin.
+def checked(name: str, inputs: str = "") -> Plugin:
+    """The names of the plugin, and those of the inputs, as they were typed.
 
     Raises:
         UserError: if it cannot be called so.
     """
+    names = tuple(part.strip() for part in inputs.split(",")) if inputs.strip() else ()
+    for part in names:
+        if not _NAME.match(part) or names.count(part) > 1:
+            raise UserError(
+                f"{part!r} cannot be the name of an input: take small letters a to z, digits, and"
+                ' single "_" between them, each name once, such as "location,pressure".'
+            )
     if not _NAME.match(name) or keyword.iskeyword(name):
         raise UserError(
             f"{name!r} cannot be the id of a new cell: take small letters a to z, digits, and"
@@ -135,7 +163,7 @@ def checked(name: str) -> Plugin:
         )
     if any(i.id == name and i.distribution == BUILTIN_DISTRIBUTION for i in registry.list_cells()):
         raise UserError(f'kcells itself has a cell "{name}", which no plugin takes over.')
-    return Plugin(name)
+    return Plugin(name, names)
 
 
 def make(plugin: Plugin, target: Path) -> list[str]:
@@ -163,7 +191,7 @@ def write(plugin: Plugin, target: Path) -> list[str]:
     """Writes all files of a plugin, and returns their paths in its folder."""
     templates = importlib.resources.files("kcells.commands") / "templates"
     written = []
-    for path, template in FILES.items():
+    for path, template in plugin.files.items():
         name = Template(path).substitute(plugin.names)
         text = "" if template is None else (templates / template).read_text(encoding="utf-8")
         file = target / name

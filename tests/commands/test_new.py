@@ -14,13 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 import kcells
-from kcells.commands.new import FILES, Plugin, Template
+from kcells.commands.new import FILES, NESTED, Plugin, Template
 from kcells.testing.checks.documentation import docstring
 from kcells.testing.law import ViolationError
 
 
-def made(kcells_command, folder, name="foo"):
-    done = kcells_command("new", name, "--folder", folder)
+def made(kcells_command, folder, name="foo", *options):
+    done = kcells_command("new", name, "--folder", folder, *options)
     assert done.exit_code == 0, done.output
     return folder / Plugin(name).distribution
 
@@ -35,11 +35,12 @@ def test_names(kcells_command, tmp_path):
     }
     source = (folder / "src/kcells_plugin_slow_gru/slow_gru_cell.py").read_text()
     assert 'register_keras_serializable(package="kcells-plugin-slow-gru")' in source
-    assert "class SlowGruCell(kcells.Cell)" in source
+    assert "class SlowGruCell(kcells.StandardCell)" in source
 
 
-def test_all_files_are_there_and_none_has_a_placeholder_left(kcells_command, tmp_path):
-    folder = made(kcells_command, tmp_path)
+@pytest.mark.parametrize("options", [(), ("--inputs", "location,pressure"), ("--inputs", "pen")])
+def test_all_files_are_there_and_none_has_a_placeholder_left(kcells_command, tmp_path, options):
+    folder = made(kcells_command, tmp_path, "foo", *options)
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {Template(path).substitute(Plugin("foo").names) for path in FILES}
     assert {".gitignore", ".github/workflows/tests.yml", "LICENSE"} <= found
@@ -54,7 +55,10 @@ def test_all_files_are_there_and_none_has_a_placeholder_left(kcells_command, tmp
 
 def test_every_template_is_used():
     folder = Path(kcells.__file__).parent / "commands" / "templates"
-    assert {path.name for path in folder.iterdir()} == {*filter(None, FILES.values())}
+    assert {path.name for path in folder.iterdir()} == {
+        *filter(None, FILES.values()),
+        *NESTED.values(),
+    }
 
 
 def test_the_paper_is_not_made_up(kcells_command, tmp_path):
@@ -144,6 +148,13 @@ def test_no_name(kcells_command, tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("names", ["a,a", "a,", "A", "a b", "1,2"])
+def test_no_names_of_inputs(kcells_command, tmp_path, names):
+    done = kcells_command("new", "foo", "--folder", tmp_path, "--inputs", names)
+    assert (done.exit_code, "cannot be the name of an input" in done.output) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_name_of_kcells(kcells_command, tmp_path):
     done = kcells_command("new", "lstm", "--folder", tmp_path)
     assert (done.exit_code, "no plugin takes over" in done.output) == (2, True)
@@ -158,9 +169,10 @@ def test_a_name_of_another_plugin(site, kcells_command, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.once
-def test_new_install_test_list(kcells_command, tmp_path):
+@pytest.mark.parametrize("options", [(), ("--inputs", "location,pressure")], ids=["one", "two"])
+def test_new_install_test_list(kcells_command, tmp_path, options):
     """All that an author does, in an environment that has what this one has."""
-    folder = made(kcells_command, tmp_path)
+    folder = made(kcells_command, tmp_path, "foo", *options)
     venv.create(tmp_path / "venv", with_pip=False)
     binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = binaries / Path(sys.executable).name

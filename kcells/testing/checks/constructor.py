@@ -173,8 +173,9 @@ def _built(subject: Subject, **asked: Any) -> Any:
     # What is drawn for the other weights is the same each time.
     keras.utils.set_random_seed(subject.seed)
     takes = constructor_parameters(subject.target.cell_class)
-    biases = {"use_bias": True} if "use_bias" in takes else {}
-    cell = subject.target.make(subject.case, **biases, **asked)
+    if "use_bias" in takes:
+        asked["use_bias"] = True
+    cell = subject.target.make(subject.case, **asked)
     return subject.layer(cell, trained=False).cell
 
 
