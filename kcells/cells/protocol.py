@@ -16,6 +16,7 @@ from typing import Any, cast
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
 from kcells.cells.linear import LinearRecurrence, checked
 from kcells.cells.splits import Split, split_of
@@ -27,9 +28,9 @@ from kcells.types import Structure, Tensor
 __all__ = ["BoundCell", "check_cell", "takes", "zero_states"]
 
 _ONE_VECTOR_CELLS = (
-    keras.layers.SimpleRNNCell,
-    keras.layers.GRUCell,
-    keras.layers.LSTMCell,
+    stock.SimpleRNNCell,
+    stock.GRUCell,
+    stock.LSTMCell,
 )
 
 

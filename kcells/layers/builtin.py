@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kcells import stock
 from kcells.layers.dispatch import Dispatch, settings_of
 from kcells.layers.options import split_options
 from kcells.layers.rnn import RNN
@@ -42,7 +43,7 @@ class _Builtin(RNN):
     @classmethod
     def _positional(cls) -> list[str]:
         """The arguments of Keras' layer in their order, which is not that of the cell's."""
-        (layer,) = (c for c in cls.__mro__ if c in (keras.layers.LSTM, keras.layers.GRU))
+        (layer,) = (c for c in cls.__mro__ if c in (stock.LSTM, stock.GRU))
         return list(inspect.signature(layer).parameters)
 
     def get_config(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class _Builtin(RNN):
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class LSTM(_Builtin, keras.layers.LSTM):
+class LSTM(_Builtin, stock.LSTM):
     """`keras.layers.LSTM`, run by the best kernel that the machine has.
 
     `kcells.build("lstm", ...)` makes one.
@@ -80,12 +81,12 @@ class LSTM(_Builtin, keras.layers.LSTM):
     (True, 8)
     """
 
-    _make_cell = keras.layers.LSTMCell
+    _make_cell = stock.LSTMCell
     _cell_name = "lstm_cell"
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class GRU(_Builtin, keras.layers.GRU):
+class GRU(_Builtin, stock.GRU):
     """`keras.layers.GRU`, run by the best kernel that the machine has.
 
     `kcells.build("gru", ...)` makes one.
@@ -108,5 +109,5 @@ class GRU(_Builtin, keras.layers.GRU):
     (True, True)
     """
 
-    _make_cell = keras.layers.GRUCell
+    _make_cell = stock.GRUCell
     _cell_name = "gru_cell"

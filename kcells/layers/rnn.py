@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
@@ -39,7 +40,7 @@ __all__ = ["RNN"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class RNN(keras.layers.RNN):
+class RNN(stock.RNN):
     """Runs a recurrent cell over time.
 
     Inputs, outputs, states, masks and constants may be structures: a tensor, or any
@@ -120,7 +121,7 @@ class RNN(keras.layers.RNN):
         kwargs.pop("cell_sources", None)
         # Past the constructor of the base class, which refuses every state_size but
         # an int and a flat list.
-        super(keras.layers.RNN, self).__init__(**kwargs)
+        super(stock.RNN, self).__init__(**kwargs)
         self.bound = BoundCell(cell, owner=self)
         self.cell = cell
         self.return_sequences = return_sequences

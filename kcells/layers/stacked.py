@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kcells import stock
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.errors import CellError
@@ -18,7 +19,7 @@ __all__ = ["StackedCells", "stacked"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class StackedCells(keras.layers.StackedRNNCells):
+class StackedCells(stock.StackedRNNCells):
     """Cells on top of each other: each gets the outputs of the one below.
 
     What goes from cell to cell may be any structure. The state is a list with the state
@@ -51,7 +52,7 @@ class StackedCells(keras.layers.StackedRNNCells):
     """
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
-        super(keras.layers.StackedRNNCells, self).__init__(**kwargs)
+        super(stock.StackedRNNCells, self).__init__(**kwargs)
         if not isinstance(cells, (list, tuple)) or not cells:
             raise CellError(f"StackedCells needs a list of at least one cell; received {cells!r}.")
         self._bounds = tuple(BoundCell(cell, owner=self) for cell in cells)
@@ -148,7 +149,7 @@ def stacked(cell: Any) -> Any:
     """`cell`, as a `StackedCells` if it is a list of cells or the stack of Keras."""
     if isinstance(cell, (list, tuple)):
         return StackedCells(cell)
-    if type(cell) is keras.layers.StackedRNNCells:
+    if type(cell) is stock.StackedRNNCells:
         # It wraps single states in lists and unwraps a stack of one, against its state_size.
         return StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
     return cell
