@@ -35,8 +35,10 @@ TRAITS_GROUP = "kcells.cells.traits"
 _Fingerprint = tuple[tuple[str, int], ...]
 
 # No lock: two threads may both read, and get the same; a lock that a fork copies while it is
-# held would stop the child for good.
-_cache: tuple[_Fingerprint, tuple[CellInfo, ...]] | None = None
+# held would stop the child for good. What was read is dated instead: a thread that has begun
+# before a `refresh` may end after it.
+_age: object = object()
+_cache: tuple[object, _Fingerprint, tuple[CellInfo, ...]] | None = None
 
 
 def declared_cells() -> tuple[CellInfo, ...]:
@@ -45,17 +47,17 @@ def declared_cells() -> tuple[CellInfo, ...]:
     Trust (`KCELLS_PLUGINS`) is not applied here.
     """
     global _cache
-    fingerprint, cached = _path_fingerprint(), _cache
-    if cached is None or cached[0] != fingerprint:
+    age, fingerprint, cached = _age, _path_fingerprint(), _cache
+    if cached is None or cached[:2] != (age, fingerprint):
         infos = sorted(read_distributions(importlib_metadata.distributions()))
-        cached = _cache = (fingerprint, tuple(infos))
-    return cached[1]
+        cached = _cache = (age, fingerprint, tuple(infos))
+    return cached[2]
 
 
 def refresh() -> None:
     """Forgets what was read, so that the next look-up reads the metadata again."""
-    global _cache
-    _cache = None
+    global _age
+    _age = object()
 
 
 def read_distributions(
