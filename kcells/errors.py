@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kcells.text import printable
+
 __all__ = [
     "AmbiguousCellError",
     "ArgumentError",
@@ -39,7 +41,14 @@ __all__ = [
 
 
 class KCellsError(Exception):
-    """Base of all errors of kcells."""
+    """Base of all errors of kcells.
+
+    Messages quote plugins and files, and end up in a terminal: no control character of theirs
+    gets there.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class StructureError(KCellsError, ValueError):

@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.text import Text
 
 from kcells import registry
-from kcells.commands.output import UserError, answer, columns, json_option, printable
+from kcells.commands.output import UserError, answer, columns, json_option
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
 from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
 from kcells.registry.trust import VARIABLE
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -46,7 +47,7 @@ def command(context: click.Context, model: Path, as_json: bool) -> None:
     """
     archive = read(model)
     data = report(model, archive["config.json"], archive.get("metadata.json"))
-    answer(as_json, data, lambda shown: show(shown, data))
+    answer(as_json, data, show)
     context.exit(1 if any(row["status"] in FATAL for row in data["cells"]) else 0)
 
 
@@ -171,7 +172,7 @@ def _all_cells() -> list[CellInfo]:
 def show(console: Console, data: dict[str, Any]) -> None:
     """A table of the cells."""
     console.print(
-        f"{printable(data['file'])}, saved with Keras {printable(data['keras_version'])}",
+        f"{one_line(data['file'])}, saved with Keras {one_line(data['keras_version'])}",
         soft_wrap=True,
     )
     if not data["cells"]:
@@ -186,10 +187,10 @@ def show(console: Console, data: dict[str, Any]) -> None:
     for row in data["cells"]:
         texts = [row["id"] or row["class_name"], row["distribution"], row["saved"] or "?"]
         status = Text(row["status"], STYLES.get(row["status"], "yellow"))
-        table.add_row(*map(printable, texts), row["installed"] or "-", status)
+        table.add_row(*map(one_line, texts), one_line(row["installed"] or "-"), status)
     console.print(table)
     remedies = dict.fromkeys(row["remedy"] for row in data["cells"] if row["remedy"])
     if remedies:
         console.print("\nTo load it here:")
     for remedy in remedies:
-        console.print(f"  {remedy}", soft_wrap=True)
+        console.print(f"  {one_line(remedy)}", soft_wrap=True)

@@ -24,6 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from kcells.registry.info import BUILTIN_DISTRIBUTION, DECLARED_PATHS, LOOP, CellInfo
+from kcells.text import one_line
 
 __all__ = ["GROUP", "TRAITS_GROUP", "declared_cells", "refresh"]
 
@@ -71,8 +72,8 @@ def read_distributions(
         except Exception as error:
             # Metadata that cannot be read must not hide the cells of everybody else.
             warnings.warn(
-                f"kcells: the metadata of {_location(distribution)} cannot be read, and its cells"
-                f" are left out: {type(error).__name__}: {error}",
+                f"kcells: the metadata of {one_line(_location(distribution))} cannot be read, and"
+                f" its cells are left out: {type(error).__name__}: {one_line(error)}",
                 stacklevel=2,
             )
             continue
@@ -100,14 +101,19 @@ def _read(distribution: Any) -> list[CellInfo]:
         CellInfo(
             id=cell_id,
             distribution=name,
-            version=metadata.get("Version") or "",
+            version=_folded(metadata.get("Version")),
             target=target,
-            summary=metadata.get("Summary") or "",
+            summary=_folded(metadata.get("Summary")),
             requires=requires,
             paths=_paths(traits.get(cell_id, "")),
         )
         for cell_id, target in dict(_entries(text, GROUP)).items()
     ]
+
+
+def _folded(text: str | None) -> str:
+    """A field of one line; the format lets it go on in further ones."""
+    return " ".join((text or "").split())
 
 
 def _entries(text: str, wanted: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from kcells.registry import loading, trust
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
 from kcells.registry.metadata import declared_cells
 from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
+from kcells.text import one_line
 
 __all__ = ["ensure_loaded", "registered_names", "sources"]
 
@@ -83,7 +84,7 @@ def _missing(
     visible: tuple[CellInfo, ...],
     hidden: tuple[CellInfo, ...],
 ) -> MissingPluginError:
-    asked = f'the saved model needs the cell class "{class_name}" of {distribution}'
+    asked = f'the saved model needs the cell class "{one_line(class_name)}" of {distribution}'
     if hidden:
         return MissingPluginError(
             f"{asked}, which {trust.VARIABLE} hides.\n"

@@ -1,0 +1,67 @@
+"""Text that others wrote, made safe to show.
+
+Ids, versions, summaries and errors come from the metadata of any package, and from files. A
+terminal does what control characters in them say: it moves the cursor, colours, deletes, sets its
+title, and turns the order of letters round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["one_line", "printable", "printable_data", "shortened"]
+
+
+def printable(text: object) -> str:
+    """Text without control characters, in the lines that it has.
+
+    What is no letter, mark, digit, sign or space becomes a question mark: escapes, the marks by
+    which writing changes its direction, halves of letters that no encoding has.
+
+    Examples:
+
+    >>> printable("a" + chr(27) + "[31mb")
+    'a?[31mb'
+    """
+    plain = str(text).replace("\r\n", "\n").replace("\t", "    ")
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in plain)
+
+
+def one_line(text: object) -> str:
+    """Text without control characters and in one line, which nobody takes for lines of ours.
+
+    Examples:
+
+    >>> one_line("1.0" + chr(10) + "Nothing is broken.")
+    '1.0 Nothing is broken.'
+    """
+    return " ".join(printable(text).split("\n"))
+
+
+def printable_data(data: Any) -> Any:
+    """Plain data with every text in it, keys too, as `printable` has it.
+
+    Examples:
+
+    >>> printable_data({"id": ["a" + chr(7), 1]})
+    {'id': ['a?', 1]}
+    """
+    if isinstance(data, str):
+        return printable(data)
+    if isinstance(data, dict):
+        return {printable_data(key): printable_data(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [printable_data(entry) for entry in data]
+    return data
+
+
+def shortened(text: object, length: int = 200) -> str:
+    """The start of a text, in one line.
+
+    Examples:
+
+    >>> shortened("abcdefgh", 6)
+    'abc...'
+    """
+    shown = " ".join(one_line(text).split())
+    return shown if len(shown) <= length else f"{shown[: length - 3]}..."
