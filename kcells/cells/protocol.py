@@ -19,6 +19,7 @@ from keras import ops, tree
 from kcells import stock
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
 from kcells.cells.linear import LinearRecurrence, checked
+from kcells.cells.sharing import owners_of
 from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
 from kcells.reasons import Reason
@@ -89,6 +90,7 @@ class BoundCell:
         self.name = type(cell).__name__
         self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
         self._owner = owner
+        self._owners = owners_of(cell, owner)
 
     # The sizes are read when they are first needed, and again after `build`, which may
     # be what settles them.

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from kcells import stock
+from kcells.cells.sharing import marked
 from kcells.layers.dispatch import Dispatch, settings_of
 from kcells.layers.options import split_options
 from kcells.layers.rnn import RNN
@@ -48,13 +49,17 @@ class _Builtin(RNN):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of Keras' layer, and the policy if it is not the default."""
-        # Past RNN, whose configuration holds a cell.
-        return {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
+        # Past RNN, whose configuration holds a cell; here it does if other layers have it too.
+        config = {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
+        if marked(self.cell, {}):
+            config["cell"] = marked(self.cell, keras.saving.serialize_keras_object(self.cell))
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:
         """The layer of a configuration."""
-        return cls(**config)
+        cell = keras.saving.deserialize_keras_object(config.get("cell"), custom_objects)
+        return cls(**{**config, "cell": cell})
 
 
 @keras.saving.register_keras_serializable(package="kcells")

@@ -17,6 +17,7 @@ from kcells import stock
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
+from kcells.cells.sharing import marked
 from kcells.engine.facts import MaskKind
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
@@ -377,6 +378,7 @@ class RNN(stock.RNN):
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
         config |= policies.settings_of(self)
+        config["cell"] = marked(self.cell, config["cell"])
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

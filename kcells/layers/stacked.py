@@ -10,6 +10,7 @@ import keras
 from kcells import stock
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
+from kcells.cells.sharing import marked
 from kcells.errors import CellError
 from kcells.registry import provenance
 from kcells.structure import map_leaves, shape_leaves
@@ -137,6 +138,12 @@ class StackedCells(stock.StackedRNNCells):
             projected = False
             new_states.append(new_entry)
         return outputs, new_states
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        config = dict(super().get_config())
+        config["cells"] = list(map(marked, self.cells, config["cells"]))
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StackedCells:
