@@ -9,31 +9,40 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from packaging.utils import is_normalized_name
+from packaging.utils import canonicalize_name, is_normalized_name
 from rich.console import Console
 from rich.text import Text
 
 from kcells import registry
 from kcells.commands.output import UserError, answer, columns, json_option
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
-from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
+from kcells.registry.records import (
+    PREFIX,
+    cells_in,
+    declared_classes,
+    recorded_sources,
+    registered_names,
+)
 from kcells.registry.trust import VARIABLE
-from kcells.text import one_line
+from kcells.text import one_line, shortened
 
 __all__ = ["command"]
 
 LARGEST_CONFIGURATION = 256 * 2**20
 """In bytes: more than any model has."""
 
-FATAL = ("hidden", "missing")
+FATAL = ("hidden", "missing", "no plugin")
 """What keeps a model from being loaded."""
 
-STYLES = {"installed": "green", "hidden": "red", "missing": "red"}
+STYLES = {"installed": "green", **dict.fromkeys(FATAL, "red")}
+
+OF_KERAS = ("keras", "keras_cv", "keras_hub", "keras_nlp")
+"""Packages whose classes Keras finds itself."""
 
 
 @click.command("inspect")
@@ -43,7 +52,8 @@ STYLES = {"installed": "green", "hidden": "red", "missing": "red"}
 def command(context: click.Context, model: Path, as_json: bool) -> None:
     """Says which cells a .keras file holds, from which distributions and versions.
 
-    Nothing of the file is imported or built. Exit code 1: a plugin is missing here.
+    Nothing of the file is imported or built. Exit code 1: a plugin is missing here, or there
+    is a cell that no plugin provides.
     """
     archive = read(model)
     data = report(model, archive["config.json"], archive.get("metadata.json"))
@@ -54,7 +64,7 @@ def command(context: click.Context, model: Path, as_json: bool) -> None:
 def report(path: Path, config: Any, metadata: Any) -> dict[str, Any]:
     """What the file says, as plain data."""
     try:
-        cells = [dataclasses.asdict(need) for need in needs(config)]
+        cells = [dataclasses.asdict(need) for need in (*needs(config), *unprovided(config))]
         needs_kcells = any(n.startswith("kcells>") for n in registered_names(config))
     except RecursionError as error:
         raise UserError(f"{path} is nested deeper than any model.") from error
@@ -62,7 +72,7 @@ def report(path: Path, config: Any, metadata: Any) -> dict[str, Any]:
     return {
         "file": str(path),
         "keras_version": version,
-        "needs_kcells": needs_kcells or bool(cells),
+        "needs_kcells": needs_kcells or any(cell["distribution"] for cell in cells),
         "cells": cells,
     }
 
@@ -108,12 +118,15 @@ class Need:
     Attributes:
         class_name: the class; empty if the file has a record of it alone.
         id: its id; empty where nobody here declares it and the file does not say.
-        distribution: where it comes from.
+        distribution: where it comes from; empty for a class that no plugin provides.
         saved: the version in the file; empty if it does not say.
         installed: the version here; empty if it is not installed.
         status: `"installed"`, `"another version"`, `"no entry point"` (a helper of a plugin
-            that is installed, or a class that it has no more), `"hidden"` or `"missing"`.
+            that is installed, or a class that it has no more), `"hidden"`, `"missing"`, or
+            `"no plugin"`.
         remedy: what to do about it.
+        module: where a class that no plugin provides was, as the file says; empty if it was in a
+            notebook or a program.
     """
 
     class_name: str
@@ -123,6 +136,7 @@ class Need:
     installed: str
     status: str
     remedy: str = ""
+    module: str = ""
 
 
 def needs(config: Any) -> list[Need]:
@@ -142,7 +156,39 @@ def needs(config: Any) -> list[Need]:
     return found + [_need("", key[1], key[0], records[key]["version"]) for key in rest]
 
 
-def _is_plugin(distribution: str, versions: dict[str, str]) -> bool:
+def unprovided(config: Any) -> list[Need]:
+    """The cells of no plugin, of kcells or of Keras, in the order of a configuration."""
+    versions = {record["distribution"] for record in recorded_sources(config)}
+    declared = {info.distribution for info in _all_cells()} | {BUILTIN_DISTRIBUTION}
+    found: dict[Need, None] = {}
+    for cell in cells_in(config):
+        name, module = (_text(cell.get(key)) for key in ("registered_name", "module"))
+        package, separator, _ = name.rpartition(">")
+        distribution = canonicalize_name(package)
+        if distribution in declared or _is_plugin(distribution, versions):
+            continue
+        if separator or module.partition(".")[0] not in OF_KERAS:
+            class_name = cell["class_name"]
+            remedy = _remedy(class_name, name, module)
+            found[Need(class_name, "", "", "", "", "no plugin", remedy, module)] = None
+    return list(found)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _remedy(class_name: str, name: str, module: str) -> str:
+    """What to do; nothing in it is a line to paste, since all of it comes from the file."""
+    name, class_name = shortened(name or class_name, 60), shortened(class_name, 60)
+    where = f"the module {shortened(module, 60)}" if module else "a notebook or a program"
+    given = f'give it to kcells.load_model as custom_objects={{"{name}": ...}}'
+    if ">" in name:
+        given = f'run what registers "{name}" before, or {given}'
+    return f"the class {class_name}, which was in {where}: {given}"
+
+
+def _is_plugin(distribution: str, versions: Container[str]) -> bool:
     # The layers of kcells are registered under its name too, and are no cells.
     if distribution == BUILTIN_DISTRIBUTION or not is_normalized_name(distribution):
         return False
@@ -185,7 +231,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
     console.print()
     table = columns("cell", "distribution", "saved", "here", "status")
     for row in data["cells"]:
-        texts = [row["id"] or row["class_name"], row["distribution"], row["saved"] or "?"]
+        texts = [row["id"] or row["class_name"], row["distribution"] or "-", row["saved"] or "?"]
         status = Text(row["status"], STYLES.get(row["status"], "yellow"))
         table.add_row(*map(one_line, texts), one_line(row["installed"] or "-"), status)
     console.print(table)

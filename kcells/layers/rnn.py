@@ -17,7 +17,6 @@ from kcells import stock
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
-from kcells.cells.sharing import marked
 from kcells.engine.facts import MaskKind
 from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
@@ -29,6 +28,7 @@ from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.memory import Memory, first_states
+from kcells.layers.saved import saved_cell
 from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
 from kcells.layers.stacked import stacked
@@ -378,7 +378,7 @@ class RNN(stock.RNN):
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
         config |= policies.settings_of(self)
-        config["cell"] = marked(self.cell, config["cell"])
+        config["cell"] = saved_cell(self.cell, config["cell"])
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from kcells.registry.info import BUILTIN_DISTRIBUTION
 
-__all__ = ["PREFIX", "declared_classes", "recorded_sources", "registered_names"]
+__all__ = ["PREFIX", "cells_in", "declared_classes", "recorded_sources", "registered_names"]
 
 PREFIX = "kcells-plugin-"
 """How the names of plugins start, by convention."""
@@ -47,6 +47,24 @@ def declared_classes(config: Any) -> Iterator[tuple[str, str]]:
     if isinstance(config, (dict, list, tuple)):
         for value in config.values() if isinstance(config, dict) else config:
             yield from declared_classes(value)
+
+
+def cells_in(config: Any) -> Iterator[dict[str, Any]]:
+    """The configurations of all that stands where layers and stacks have their cells."""
+    if isinstance(config, dict):
+        for key in ("cell", "cells"):
+            yield from _objects(config.get(key))
+    if isinstance(config, (dict, list, tuple)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from cells_in(value)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _objects(entry)
 
 
 def recorded_sources(config: Any) -> Iterator[dict[str, str]]:
