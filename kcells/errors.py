@@ -11,6 +11,7 @@
     |-- PluginLoadError (ImportError)        a plugin that is installed but does not load
     |   `-- IncompatiblePluginError          ... because it asks for another kcells
     |-- MissingPluginError (ImportError)     a saved model needs a plugin that is not there
+    |-- ModelFileError (ValueError)          a model file that is damaged, or makes no model
     `-- DispatchError (ValueError)           no built-in layer computes the same
 
 Each class takes one message, so that code which re-wraps an exception keeps its
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kcells.text import printable
+from kcells.text import message
 
 __all__ = [
     "AmbiguousCellError",
@@ -33,6 +34,7 @@ __all__ = [
     "IncompatiblePluginError",
     "KCellsError",
     "MissingPluginError",
+    "ModelFileError",
     "PluginLoadError",
     "RegistrationError",
     "StructureError",
@@ -48,7 +50,7 @@ class KCellsError(Exception):
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class StructureError(KCellsError, ValueError):
@@ -89,6 +91,17 @@ class IncompatiblePluginError(PluginLoadError):
 
 class MissingPluginError(KCellsError, ImportError):
     """A saved model needs a cell of a distribution that is not available."""
+
+
+class ModelFileError(KCellsError, ValueError):
+    """A model file cannot be loaded.
+
+    Attributes:
+        part: what of it is to blame: `"archive"`, `"configuration"` or `"weights"`; empty if
+            that is not known.
+    """
+
+    part: str = ""
 
 
 class DispatchError(KCellsError, ValueError):

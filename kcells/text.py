@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["one_line", "printable", "printable_data", "shortened"]
+__all__ = ["message", "one_line", "printable", "printable_data", "shortened"]
 
 
 def printable(text: object) -> str:
@@ -36,6 +36,21 @@ def one_line(text: object) -> str:
     '1.0 Nothing is broken.'
     """
     return " ".join(printable(text).split("\n"))
+
+
+def message(text: str) -> str:
+    """The text of an error, as `printable` has it.
+
+    Keras raises an error again that came out of a layer, with its text in bold: not any more.
+
+    Examples:
+
+    >>> message("Exception encountered when calling RNN.call()." + chr(27) + "[1m Why" + chr(27))
+    'Exception encountered when calling RNN.call(). Why?'
+    """
+    if text.startswith("Exception encountered when calling"):
+        text = text.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    return printable(text)
 
 
 def printable_data(data: Any) -> Any:

@@ -7,9 +7,7 @@ names is imported, and none of its texts reaches the terminal with control chara
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from rich.text import Text
 
 from kcells import registry
 from kcells.commands.output import UserError, answer, columns, json_option
+from kcells.errors import ModelFileError
+from kcells.registry import archive
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
 from kcells.registry.records import (
     PREFIX,
@@ -32,9 +32,6 @@ from kcells.registry.trust import VARIABLE
 from kcells.text import one_line, shortened
 
 __all__ = ["command"]
-
-LARGEST_CONFIGURATION = 256 * 2**20
-"""In bytes: more than any model has."""
 
 FATAL = ("hidden", "missing", "no plugin")
 """What keeps a model from being loaded."""
@@ -55,8 +52,8 @@ def command(context: click.Context, model: Path, as_json: bool) -> None:
     Nothing of the file is imported or built. Exit code 1: a plugin is missing here, or there
     is a cell that no plugin provides.
     """
-    archive = read(model)
-    data = report(model, archive["config.json"], archive.get("metadata.json"))
+    found = read(model)
+    data = report(model, found["config.json"], found.get("metadata.json"))
     answer(as_json, data, show)
     context.exit(1 if any(row["status"] in FATAL for row in data["cells"]) else 0)
 
@@ -85,30 +82,15 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise UserError(f"there is no file {path}.")
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is no .keras file: it is no zip archive.\n"
-            "  Give a file that model.save(...) wrote under a name that ends in .keras."
-        )
+    remedy = "Give a file that model.save(...) wrote under a name that ends in .keras."
+    if not path.is_file():
+        raise UserError(f"{path} is no .keras file.\n  {remedy}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            found = dict(_read_json(archive))
-    except (ValueError, RecursionError, zipfile.BadZipFile, OSError, RuntimeError) as error:
-        raise UserError(
-            f"{path} cannot be read as a .keras file: {type(error).__name__}: {error}"
-        ) from error
-    if "config.json" not in found:
-        raise UserError(f"{path} is no .keras file: there is no config.json in the archive.")
-    return found
-
-
-def _read_json(archive: zipfile.ZipFile) -> Iterator[tuple[str, Any]]:
-    for name in ("config.json", "metadata.json"):
-        if name in archive.namelist():
-            size = archive.getinfo(name).file_size
-            if size > LARGEST_CONFIGURATION:
-                raise ValueError(f"{name} has {size} bytes, which no model has")
-            yield name, json.loads(archive.read(name))
+        return archive.read(path)
+    except ModelFileError as error:
+        raise UserError(f"{error}\n  {remedy}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -216,7 +216,7 @@ def test_files(tmp_path, names):
 def test_a_file_with_a_name(tmp_path):
     path = tmp_path / f"a{EVIL.replace('/', '')}.keras"
     path.write_bytes(b"")
-    assert "is no .keras file" in shown("inspect", path)
+    assert "it is no zip archive" in shown("inspect", path)
     shown("explain", path)
 
 

@@ -192,8 +192,8 @@ def test_nothing_to_paste_that_is_no_name(kcells_command, tmp_path, distribution
     [
         (None, "there is no file"),
         (b"text", "it is no zip archive"),
-        ("{", "cannot be read as a .keras file: JSONDecodeError"),
-        ("[" * 100_000, "cannot be read as a .keras file: RecursionError"),
+        ("{", "its configuration is damaged (JSONDecodeError"),
+        ("[" * 100_000, "its configuration is damaged (RecursionError"),
     ],
 )
 def test_no_model_file(kcells_command, tmp_path, content, text):
@@ -216,10 +216,10 @@ def test_a_zip_of_something_else(kcells_command, tmp_path):
 
 
 def test_a_configuration_that_is_too_large(kcells_command, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcells.commands.inspect.LARGEST_CONFIGURATION", 10)
+    monkeypatch.setattr("kcells.registry.archive.LARGEST_CONFIGURATION", 10)
     done = kcells_command("inspect", archive(tmp_path / "model.keras", {"class_name": "Dense"}))
     assert (done.exit_code, "which no model has" in done.output) == (2, True)
 
 
 def test_a_folder(kcells_command, tmp_path):
-    assert "it is no zip archive" in kcells_command("inspect", tmp_path).output
+    assert "is no .keras file" in kcells_command("inspect", tmp_path).output
