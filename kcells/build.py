@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kcells import registry
+from kcells import registry, stock
 from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
 from kcells.cells.protocol import check_cell
 from kcells.engine.conditions import all_hold, substitution
@@ -177,7 +177,7 @@ def _checked_class(cls: type[Any]) -> type[Any]:
 
 
 def _check_no_layer(cls: type[Any]) -> None:
-    if issubclass(cls, keras.layers.RNN):
+    if issubclass(cls, stock.RNN):
         raise CellError(
             f"{cls.__name__} is a layer that runs over time, and a cell is needed.\n"
             "  Pass the cell, such as keras.layers.GRUCell for keras.layers.GRU."

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells._keras_private import get_mask, sublayers
 from kcells.cells.equivalence import builtin_arguments
 from kcells.errors import ArgumentError, DispatchError, table
@@ -19,9 +20,9 @@ from kcells.reasons import Reason
 __all__ = ["to_builtin"]
 
 _BUILTINS = {
-    "lstm": keras.layers.LSTM,
-    "gru": keras.layers.GRU,
-    "simple_rnn": keras.layers.SimpleRNN,
+    "lstm": stock.LSTM,
+    "gru": stock.GRU,
+    "simple_rnn": stock.SimpleRNN,
 }
 
 
@@ -52,7 +53,7 @@ def to_builtin(layer_or_model: Any) -> Any:
     """
     if isinstance(layer_or_model, keras.Model):
         return _convert_model(layer_or_model)
-    if isinstance(layer_or_model, (RNN, keras.layers.Bidirectional)):
+    if isinstance(layer_or_model, (RNN, stock.Bidirectional)):
         _check([layer_or_model])
         return _convert(layer_or_model)
     raise ArgumentError(
@@ -129,7 +130,7 @@ def _call(old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _is_ours(layer: Any) -> bool:
-    if isinstance(layer, keras.layers.Bidirectional):
+    if isinstance(layer, stock.Bidirectional):
         return isinstance(layer, Bidirectional) or isinstance(layer.forward_layer, RNN)
     return isinstance(layer, RNN)
 
@@ -184,7 +185,7 @@ def _convert(layer: Any) -> Any:
     if isinstance(layer, RNN):
         return _convert_rnn(layer)
     forward = _convert(layer.forward_layer)
-    new = keras.layers.Bidirectional(
+    new = stock.Bidirectional(
         forward,
         merge_mode=layer.merge_mode,
         backward_layer=_convert(layer.backward_layer),

@@ -11,6 +11,7 @@
     |-- PluginLoadError (ImportError)        a plugin that is installed but does not load
     |   `-- IncompatiblePluginError          ... because it asks for another kcells
     |-- MissingPluginError (ImportError)     a saved model needs a plugin that is not there
+    |-- ModelFileError (ValueError)          a model file that is damaged, or makes no model
     `-- DispatchError (ValueError)           no built-in layer computes the same
 
 Each class takes one message, so that code which re-wraps an exception keeps its
@@ -22,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kcells.text import message
+
 __all__ = [
     "AmbiguousCellError",
     "ArgumentError",
@@ -31,6 +34,7 @@ __all__ = [
     "IncompatiblePluginError",
     "KCellsError",
     "MissingPluginError",
+    "ModelFileError",
     "PluginLoadError",
     "RegistrationError",
     "StructureError",
@@ -39,7 +43,14 @@ __all__ = [
 
 
 class KCellsError(Exception):
-    """Base of all errors of kcells."""
+    """Base of all errors of kcells.
+
+    Messages quote plugins and files, and end up in a terminal: no control character of theirs
+    gets there.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class StructureError(KCellsError, ValueError):
@@ -80,6 +91,17 @@ class IncompatiblePluginError(PluginLoadError):
 
 class MissingPluginError(KCellsError, ImportError):
     """A saved model needs a cell of a distribution that is not available."""
+
+
+class ModelFileError(KCellsError, ValueError):
+    """A model file cannot be loaded.
+
+    Attributes:
+        part: what of it is to blame: `"archive"`, `"configuration"` or `"weights"`; empty if
+            that is not known.
+    """
+
+    part: str = ""
 
 
 class DispatchError(KCellsError, ValueError):

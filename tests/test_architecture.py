@@ -11,6 +11,7 @@ import keras
 import pytest
 
 import kcells
+from kcells import stock
 from tests.fake_dists import FakeSite, run_python
 
 ROOT = Path(kcells.__file__).parent
@@ -20,7 +21,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Each unit (a module or package right under kcells) may import from the units before it.
 # Units of one line know nothing of each other.
 ORDER = [
-    {"_version", "_keras_private", "errors", "reasons", "types"},
+    {"_version", "_keras_private", "reasons", "stock", "text", "types"},
+    {"errors"},
     {"structure"},
     {"registry"},
     {"cells"},
@@ -184,6 +186,17 @@ def test_private_names_of_keras_stand_in_one_module(path):
     for node in ast.walk(source(path)):
         if isinstance(node, ast.Attribute):
             assert ast.unparse(node) != "keras.src", f"{relative(path)}, line {node.lineno}"
+
+
+@each_file
+def test_recurrent_classes_of_keras_are_looked_up_in_one_module(path):
+    """Elsewhere the name would mean what a user has put in its place."""
+    if relative(path) == "stock.py":
+        return
+    classes = {f"keras.layers.{name}" for name in stock.__all__}
+    assert not classes & set(imports(path))
+    found = {ast.unparse(n) for n in ast.walk(source(path)) if isinstance(n, ast.Attribute)}
+    assert not classes & found
 
 
 @each_file

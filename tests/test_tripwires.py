@@ -687,3 +687,26 @@ def test_ours_finds_the_cells_of_others(site: FakeSite, tmp_path: Path) -> None:
     said = run_python(LOAD_WITH_OURS, stock, ours, cwd=tmp_path, path=[site.folder])
     loaded = [float(line) for line in said.split()]
     np.testing.assert_allclose(loaded, [*sums, sums[1]], rtol=1e-5)
+
+
+def save_one_cell_in_two_layers(rnn: type[layers.RNN], path: Path) -> None:
+    cell, inputs = layers.GRUCell(2, recurrent_initializer="zeros"), keras.Input((3, 2))
+    keras.Model(inputs, [rnn(cell)(inputs), rnn(cell, go_backwards=True)(inputs)]).save(path)
+
+
+@newest_keras
+def test_stock_makes_two_of_one_cell_in_a_file(tmp_path: Path) -> None:
+    save_one_cell_in_two_layers(layers.RNN, tmp_path / "model.keras")
+    try:
+        keras.models.load_model(tmp_path / "model.keras")
+        said = ""
+    except ValueError as error:
+        said = str(error)
+    mended = "Keras now marks a shared cell: kcells.cells.sharing.marked may go"
+    assert "received 0 variables" in said, mended
+
+
+def test_ours_makes_one_of_it(tmp_path: Path) -> None:
+    save_one_cell_in_two_layers(kcells.RNN, tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.layers[1].cell is again.layers[2].cell

@@ -9,7 +9,7 @@ import keras
 from kcells.bench import report
 from kcells.bench.campaign import Plan, own_sizes, run, tasks
 from kcells.bench.memory import MEMORY_WORKLOADS
-from kcells.bench.rows import Row
+from kcells.bench.rows import Row, printed
 from kcells.bench.store import Results
 
 __all__ = ["bench_and_report"]
@@ -34,16 +34,16 @@ def bench_and_report(plan: Plan, results: Results, picture: Path | None = None) 
         run(plan, results, watcher)
     rows = rows_of(plan, results)
     shown = report.console()
-    shown.print(report.table(rows))
-    for note in report.notes(rows):
-        shown.print(note, soft_wrap=True, markup=False)
+    shown.print(report.table([printed(row) for row in rows]))
+    for note in report.notes([printed(row) for row in rows]):
+        shown.print(note, soft_wrap=True)
     if picture is not None:
         grown = [row for row in rows if is_grown(row, plan)]
         others = [row for row in rows if row not in grown]
         written = pictures.draw_ratios(others, results, picture)
         written += pictures.draw_growth(rows, results, picture) if grown else []
         for path in written:
-            shown.print(f"picture: {path}", soft_wrap=True, markup=False)
+            shown.print(f"picture: {path}", soft_wrap=True)
 
 
 def is_grown(row: Row, plan: Plan) -> bool:

@@ -16,6 +16,7 @@ from rich.table import Table
 from kcells.bench.campaign import Notice
 from kcells.bench.rows import Key, Row
 from kcells.bench.sides import OURS, SIDES
+from kcells.text import one_line
 
 __all__ = ["Watcher", "console", "notes", "table", "watching"]
 
@@ -26,7 +27,8 @@ WIDTH = 140
 def console(stream: IO[str] | None = None) -> Console:
     """Where tables go: standard output, or what is given."""
     stream = sys.stdout if stream is None else stream
-    return Console(file=stream, width=None if stream.isatty() else WIDTH, highlight=False)
+    width = None if stream.isatty() else WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -41,7 +43,8 @@ def table(rows: Sequence[Row]) -> Table:
         own = next((row.ours for row in of_key.values() if row.ours is not None), None)
         unit = next(iter(of_key.values())).unit
         shown = [ratio_text(of_key.get(side)) for side in sides]
-        made.add_row(*key, "cannot run" if own is None else f"{number(own)} {unit}", *shown)
+        ours = "cannot run" if own is None else f"{number(own)} {unit}"
+        made.add_row(*key, ours, *shown)
     return made
 
 
@@ -116,7 +119,10 @@ class Watcher:
 
     def __call__(self, notice: Notice) -> None:
         self._progress.update(
-            self._bar, description=str(notice.task), completed=notice.number, total=notice.total
+            self._bar,
+            description=one_line(notice.task),
+            completed=notice.number,
+            total=notice.total,
         )
         if notice.rows is None:
             return
@@ -125,9 +131,8 @@ class Watcher:
         )
         spent = time.monotonic() - self._start
         self._console.print(
-            f"{notice.number}/{notice.total}  {spent:.0f} s  {notice.task}: {outcome}",
+            one_line(f"{notice.number}/{notice.total}  {spent:.0f} s  {notice.task}: {outcome}"),
             soft_wrap=True,
-            markup=False,
         )
 
 
@@ -136,7 +141,7 @@ def watching() -> Iterator[Watcher]:
     """A watcher on standard error."""
     shown = console(sys.stderr)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-__all__ = ["Key", "Row"]
+from kcells.text import one_line
+
+__all__ = ["Key", "Row", "printed"]
 
 Key = tuple[str, str, str, str]
 """Backend, cell, size and workload: what is measured in one go."""
@@ -64,3 +66,11 @@ class Row:
             TypeError: if it has other entries than a row.
         """
         return cls(**stored)
+
+
+def printed(row: Row) -> Row:
+    """The row as a terminal may have it: its texts come from plugins, and from files."""
+    texts: dict[str, Any] = {
+        key: one_line(value) for key, value in row.as_json().items() if isinstance(value, str)
+    }
+    return dataclasses.replace(row, **texts)

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from kcells import stock
 from kcells.bench.backends import tensorflow_keras_2, torch
 from kcells.bench.case import Case, is_shape
 from kcells.bench.floor import floor_step
@@ -91,7 +92,7 @@ def _layer_alone(layer: Any, case: Case) -> Step:
 
 
 def _stock(case: Case, **options: Any) -> Any:
-    return keras.layers.RNN(case.cell(), **options)
+    return stock.RNN(case.cell(), **options)
 
 
 def _torch_nn(case: Case, workload: str) -> Step:

@@ -1,5 +1,5 @@
 """Keras' own cells, under the ids by which kcells declares them."""
 
-from keras.layers import GRUCell, LSTMCell, SimpleRNNCell
+from kcells.stock import GRUCell, LSTMCell, SimpleRNNCell
 
 __all__ = ["GRUCell", "LSTMCell", "SimpleRNNCell"]

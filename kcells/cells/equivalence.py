@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-import keras
 from keras import activations, ops
 
+from kcells import stock
 from kcells.cells.splits import draws_a_mask_a_gate
 from kcells.errors import CellError
 from kcells.reasons import Reason
@@ -32,9 +32,9 @@ __all__ = [
 BuiltinName: TypeAlias = Literal["lstm", "gru", "simple_rnn"]
 
 _KERAS_CELLS: dict[type[Any], BuiltinName] = {
-    keras.layers.LSTMCell: "lstm",
-    keras.layers.GRUCell: "gru",
-    keras.layers.SimpleRNNCell: "simple_rnn",
+    stock.LSTMCell: "lstm",
+    stock.GRUCell: "gru",
+    stock.SimpleRNNCell: "simple_rnn",
 }
 _NAMED_ACTIVATIONS = {
     "tanh": (activations.tanh, ops.tanh),

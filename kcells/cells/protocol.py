@@ -16,8 +16,10 @@ from typing import Any, cast
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
 from kcells.cells.linear import LinearRecurrence, checked
+from kcells.cells.sharing import owners_of
 from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
 from kcells.reasons import Reason
@@ -27,9 +29,9 @@ from kcells.types import Structure, Tensor
 __all__ = ["BoundCell", "check_cell", "takes", "zero_states"]
 
 _ONE_VECTOR_CELLS = (
-    keras.layers.SimpleRNNCell,
-    keras.layers.GRUCell,
-    keras.layers.LSTMCell,
+    stock.SimpleRNNCell,
+    stock.GRUCell,
+    stock.LSTMCell,
 )
 
 
@@ -90,6 +92,7 @@ class BoundCell:
         self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
         self._owner = owner
         self.adds_losses = False
+        self._owners = owners_of(cell, owner)
 
     # The sizes are read when they are first needed, and again after `build`, which may
     # be what settles them.

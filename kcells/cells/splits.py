@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import keras
 from keras import ops
 
+from kcells import stock
 from kcells.types import Structure, Tensor
 
 __all__ = ["Split", "draws_a_mask_a_gate", "drop_inputs", "split_of"]
@@ -108,9 +108,9 @@ class _SimpleRNNSplit(_KerasSplit):
 
 
 _SPLITS: dict[type[Any], type[Any]] = {
-    keras.layers.LSTMCell: _LSTMSplit,
-    keras.layers.GRUCell: _GRUSplit,
-    keras.layers.SimpleRNNCell: _SimpleRNNSplit,
+    stock.LSTMCell: _LSTMSplit,
+    stock.GRUCell: _GRUSplit,
+    stock.SimpleRNNCell: _SimpleRNNSplit,
 }
 
 

@@ -30,8 +30,8 @@ from kcells.commands.output import (
     columns,
     console,
     json_option,
-    printable,
 )
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -71,7 +71,7 @@ def command(context: click.Context, /, cell: str, as_json: bool, **options: Any)
     registry.describe(cell)
     backends = tuple(dict.fromkeys(options["backends"])) or (default_backend(),)
     results = list(checked(backends, request(cell, options), options["timeout"]))
-    answer(as_json, results, lambda shown: show(shown, results))
+    answer(as_json, results, show)
     context.exit(1 if any(result["bad"] for result in results) else 0)
 
 
@@ -157,12 +157,12 @@ def _cut_short(backend: str, begun: dict[str, Any], error: ChildError) -> dict[s
 def _progress() -> Iterator[Callable[..., None]]:
     """Shows on a terminal where the checks are."""
     shown = console(sys.stderr)
-    parts = TextColumn("{task.description}"), TimeElapsedColumn()
+    parts = TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*parts, console=shown, transient=True, disable=not shown.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
         def progress(backend: str, law: str, number: int) -> None:
-            bar.update(task, description=f"{backend}: {number} checks, {law}")
+            bar.update(task, description=one_line(f"{backend}: {number} checks, {law}"))
 
         yield progress
 
@@ -176,7 +176,7 @@ def show(console: Console, results: list[dict[str, Any]]) -> None:
     console.print(_table(results, backends))
     skipped = {r["law"]: r["reason"] for r in results if r["status"] == "skipped"}
     for law, reason in skipped.items():
-        console.print(Text(f"{law} is skipped: {printable(reason)}", "dim"))
+        console.print(Text(f"{law} is skipped: {one_line(reason)}", "dim"))
     for result in results:
         if result["bad"]:
             console.print()
@@ -219,4 +219,4 @@ def _failure(result: dict[str, Any]) -> str:
     lines += [f"  {line}" for line in reason.splitlines()]
     lines += [f"  Law: {result['text']}", f"  Reproduce: {result['reproduce']}"]
     lines += [f"  {line}" for line in result["traceback"].splitlines()]
-    return printable("\n".join(lines))
+    return "\n".join(lines)

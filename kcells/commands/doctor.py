@@ -24,8 +24,9 @@ from kcells import registry
 from kcells._version import __version__
 from kcells.commands.children import BACKENDS, ChildError, default_backend, reports
 from kcells.commands.names import is_ambiguous
-from kcells.commands.output import answer, columns, console, heading, json_option, printable
+from kcells.commands.output import answer, columns, console, heading, json_option
 from kcells.registry.trust import VARIABLE
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -47,7 +48,7 @@ def command(
     there is no backend.
     """
     data = examined(backends or BACKENDS, timeout)
-    answer(as_json, data, lambda shown: show(shown, data))
+    answer(as_json, data, show)
     context.exit(1 if data["problems"] else 0)
 
 
@@ -168,7 +169,7 @@ def show(console: Console, data: dict[str, Any]) -> None:
     _errors(console, data)
     console.print()
     for line in data["problems"]:
-        console.print(Text(line, "red"), soft_wrap=True)
+        console.print(Text(one_line(line), "red"), soft_wrap=True)
     if not data["problems"]:
         console.print(Text("Nothing is broken.", "green"))
 
@@ -182,7 +183,7 @@ def _backends(data: dict[str, Any]) -> Any:
             table.add_row(name, "", "", "", Text("not installed", "dim"))
             continue
         works = Text("yes", "green") if backend["works"] else Text("no", "red")
-        devices = printable(", ".join(backend.get("devices", [])))
+        devices = one_line(", ".join(backend.get("devices", [])))
         kernels = ", ".join(f"{k['name']} {'+'.join(k['builtins'])}" for k in _kernels(backend))
         table.add_row(name, backend.get("version", ""), devices, kernels or "none", works)
     return table
@@ -199,7 +200,7 @@ def _plugins(data: dict[str, Any]) -> Any:
         if plugin["errors"]:
             loads.append(f" not on {', '.join(plugin['errors'])}", "red")
         texts = [plugin["cell"], plugin["distribution"], plugin["version"]]
-        table.add_row(*map(printable, texts), loads)
+        table.add_row(*map(one_line, texts), loads)
     return table
 
 
@@ -214,7 +215,7 @@ def _notes(console: Console, data: dict[str, Any]) -> None:
         lines.append(f"{VARIABLE}={data[VARIABLE]} hides {hidden}.")
     console.print()
     for line in lines:
-        console.print(Text(printable(line)))
+        console.print(Text(one_line(line)))
 
 
 def _by_distribution(names: list[str]) -> str:
@@ -238,5 +239,5 @@ def _errors(console: Console, data: dict[str, Any]) -> None:
             found[f"{plugin['distribution']}:{plugin['cell']}, {backend}"] = error
     for title, error in found.items():
         console.print()
-        console.print(heading(printable(title)))
-        console.print(Text(printable(error)), soft_wrap=True)
+        console.print(heading(one_line(title)))
+        console.print(Text(error), soft_wrap=True)

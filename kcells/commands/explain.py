@@ -17,10 +17,10 @@ from kcells.commands.output import (
     answer,
     json_option,
     own_stdout,
-    printable,
     reasons_table,
 )
 from kcells.errors import KCellsError
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -38,7 +38,7 @@ def command(model: Path, all_conditions: bool, as_json: bool) -> None:
     read(model)
     with own_stdout(as_json):
         rows = explained(model)
-    answer(as_json, rows, lambda shown: show(shown, rows, all_conditions))
+    answer(as_json, rows, lambda console, data: show(console, data, all_conditions))
 
 
 def explained(model: Path) -> list[dict[str, Any]]:
@@ -61,8 +61,8 @@ def show(console: Console, rows: list[dict[str, Any]], all_conditions: bool) -> 
     if not rows:
         console.print("No recurrent layer of kcells is in this model.")
     for number, row in enumerate(rows):
-        title = Text(printable(row["layer"]), style="bold green")
-        title.append(f" ({row['cell']}): ", "default").append(row["path"], "bold")
+        title = Text(one_line(row["layer"]), style="bold green")
+        title.append(f" ({one_line(row['cell'])}): ", "default").append(row["path"], "bold")
         title.append(f", kernel {row['kernel']}, {row['backend']} on {row['device']}")
         if number:
             console.print()

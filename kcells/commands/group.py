@@ -7,6 +7,7 @@ so that `kcells --help` imports none.
 from __future__ import annotations
 
 import importlib
+import traceback
 from typing import Any, NamedTuple
 
 import click
@@ -14,6 +15,7 @@ import click
 from kcells._version import __version__
 from kcells.commands.output import Problem, UserError, allow_any_text
 from kcells.errors import AmbiguousCellError, KCellsError, UnknownCellError
+from kcells.text import printable
 
 __all__ = ["SUBCOMMANDS", "Subcommand", "main"]
 
@@ -72,6 +74,11 @@ class Group(click.Group):
             raise UserError(str(error)) from error
         except KCellsError as error:
             raise Problem(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise  # What click itself ends with.
+        except Exception:  # Of a plugin: its text goes the way of all others.
+            click.echo(printable(traceback.format_exc()), err=True, nl=False)
+            ctx.exit(1)
 
 
 @click.group(

@@ -22,9 +22,9 @@ from kcells.commands.output import (
     heading,
     json_option,
     own_stdout,
-    printable,
     reasons_table,
 )
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -48,7 +48,7 @@ def command(cell: str, units: int, features: int, arguments: dict[str, Any], as_
     with own_stdout(as_json):
         library.load()
         data = facts(cell, units, features, arguments)
-    answer(as_json, data, lambda shown: show(shown, data))
+    answer(as_json, data, show)
 
 
 def facts(name: str, units: int, features: int, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -94,12 +94,12 @@ def _plain(value: Any) -> Any:
 
 def show(console: Console, data: dict[str, Any]) -> None:
     """All parts, each under its title."""
-    title = Text(printable(data["id"]), style="bold green")
-    title.append(f"  {printable(data['distribution'])} {printable(data['version'])}", "default")
+    title = Text(one_line(data["id"]), style="bold green")
+    title.append(f"  {one_line(data['distribution'])} {one_line(data['version'])}", "default")
     console.print(title)
-    console.print(Text(printable(data["summary"] or "The class has no docstring.")))
+    console.print(Text(data["summary"] or "The class has no docstring."))
     for part, missing in (("equations", "none in the docstring"), ("paper", "none is named")):
-        _part(console, part.capitalize(), Text(printable(data[part] or missing)))
+        _part(console, part.capitalize(), Text(data[part] or missing))
     _part(console, "Arguments", _arguments(data))
     _part(console, "Weights", _weights(data))
     if data["here"]:
@@ -117,23 +117,23 @@ def _arguments(data: dict[str, Any]) -> Any:
     table = columns("name", "default", "meaning")
     before = ""
     for row in data["arguments"]:
-        default = Text("required", "yellow") if row["required"] else printable(row["default"])
+        default = Text("required", "yellow") if row["required"] else one_line(row["default"])
         about = _DEFAULT.sub("", row["about"])
-        shown = Text("as above", "dim") if about and about == before else printable(about)
+        shown = Text("as above", "dim") if about and about == before else about
         table.add_row(row["name"], default, shown)
         before = about
     return table if data["arguments"] else Text("none")
 
 
 def _weights(data: dict[str, Any]) -> Any:
-    obstacle = [Text(printable(data["obstacle"]), "yellow")] if data["obstacle"] else []
+    obstacle = [Text(data["obstacle"], "yellow")] if data["obstacle"] else []
     if not data["weights"]:
         return Group(*obstacle)
     made = ", ".join(f"{key}={value}" for key, value in data["made_with"].items())
     table = columns("name", "shape", "parameters")
     table.columns[2].justify = "right"
     for row in data["weights"]:
-        table.add_row(row["name"], str(tuple(row["shape"])), f"{row['parameters']:,}")
+        table.add_row(one_line(row["name"]), str(tuple(row["shape"])), f"{row['parameters']:,}")
     table.add_section()
     table.add_row("total", "", f"{sum(row['parameters'] for row in data['weights']):,}")
     return Group(*obstacle, f"with {made}, for a step of {_shape(data['inputs'])}", table)

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from kcells import registry
 from kcells.commands.names import is_ambiguous, name_of
-from kcells.commands.output import answer, columns, json_option, printable
+from kcells.commands.output import answer, columns, json_option
 from kcells.registry.info import CellInfo
 from kcells.registry.trust import VARIABLE
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -36,7 +37,7 @@ def command(context: click.Context, pattern: str | None, as_json: bool) -> None:
     a pattern for the whole of one. No plugin is imported. Exit code 1: none is found.
     """
     rows = [row for row in found() if pattern is None or matches(pattern, row)]
-    answer(as_json, rows, lambda shown: show(shown, rows))
+    answer(as_json, rows, show)
     context.exit(0 if rows else 1)
 
 
@@ -78,7 +79,7 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = columns(*titles, *(["remark"] if any(remarks) else []))
     for row, remark in zip(rows, remarks, strict=True):
         texts = [row["id"], ", ".join(row["paths"]), row["distribution"], row["version"]]
-        cells = [printable(text) for text in texts]
+        cells = [one_line(text) for text in texts]
         styled = Text(cells[0], style="dim" if row["hidden"] else "bold green")
         table.add_row(styled, *cells[1:], *([Text(remark, "yellow")] if any(remarks) else []))
     console.print(table)
@@ -99,5 +100,5 @@ def _remark(row: dict[str, Any]) -> str:
 def _summaries(rows: Sequence[dict[str, Any]]) -> Any:
     table = columns("distribution", "summary")
     for name, summary in sorted({(row["distribution"], row["summary"]) for row in rows}):
-        table.add_row(printable(name), printable(summary))
+        table.add_row(one_line(name), one_line(summary))
     return table

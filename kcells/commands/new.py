@@ -21,8 +21,9 @@ from rich.console import Console
 
 from kcells import registry
 from kcells._version import __version__
-from kcells.commands.output import UserError, answer, json_option, printable
+from kcells.commands.output import UserError, answer, json_option
 from kcells.registry.info import BUILTIN_DISTRIBUTION
+from kcells.text import one_line
 
 __all__ = ["command"]
 
@@ -140,7 +141,7 @@ def command(name: str, inputs: str, folder: Path, as_json: bool) -> None:
         "folder": str(target),
         "files": files,
     }
-    answer(as_json, data, lambda shown: show(shown, plugin, target, files))
+    answer(as_json, data, lambda console, _: show(console, plugin, target, files))
 
 
 def checked(name: str, inputs: str = "") -> Plugin:
@@ -209,7 +210,7 @@ def show(console: Console, plugin: Plugin, target: Path, files: list[str]) -> No
     others = [info for info in registry.list_cells() if info.id == plugin.id]
     for info in others:
         console.print(
-            f"\n{printable(info.source)} declares a cell {plugin.id} too. With both installed the"
+            f"\n{one_line(info.source)} declares a cell {plugin.id} too. With both installed the"
             " bare id is ambiguous.",
             style="yellow",
         )

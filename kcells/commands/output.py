@@ -1,7 +1,8 @@
 """What all subcommands print with: a console, JSON, and errors with an exit code.
 
 Names and texts come from the metadata of any package, and from files: none is read as
-markup, and no control character reaches the terminal.
+markup, and no control character reaches the terminal. `answer` sees to that for all data, and
+the errors for their messages; a field that has to stay in its line goes through `one_line` too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kcells.text import one_line, printable, printable_data
+
 __all__ = [
     "Problem",
     "UserError",
@@ -31,7 +34,6 @@ __all__ = [
     "heading",
     "json_option",
     "own_stdout",
-    "printable",
     "reasons_table",
 ]
 
@@ -41,13 +43,18 @@ PIPE_WIDTH = 200
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class Problem(click.ClickException):
+class _Printable(click.ClickException):
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+class Problem(_Printable):
     """What was asked about has a problem."""
 
     exit_code = 1
 
 
-class UserError(click.ClickException):
+class UserError(_Printable):
     """The question has a problem; the message says how it is mended."""
 
     exit_code = 2
@@ -82,12 +89,12 @@ def allow_any_text() -> None:
             stream.reconfigure(errors="replace")
 
 
-def answer(as_json: bool, data: Any, show: Callable[[Console], None]) -> None:
-    """Prints `data` as JSON, or what `show` makes of it."""
+def answer(as_json: bool, data: Any, show: Callable[[Console, Any], None]) -> None:
+    """Prints `data` as JSON, which escapes what is not ASCII, or what `show` makes of it."""
     if as_json:
         click.echo(json.dumps(data, indent=2))
     else:
-        show(console())
+        show(console(), printable_data(data))
 
 
 @contextlib.contextmanager
@@ -135,21 +142,10 @@ def reasons_table(reasons: Sequence[dict[str, Any]], title: str = "condition") -
     table = columns(title, "holds", "because")
     for reason in reasons:
         holds = Text("yes", "green") if reason["holds"] else Text("no", "red")
-        table.add_row(printable(reason["condition"]), holds, printable(reason["detail"]))
+        table.add_row(one_line(reason["condition"]), holds, one_line(reason["detail"]))
     return table
 
 
 def heading(text: str) -> Text:
     """The title of a part."""
     return Text(text, style="bold cyan")
-
-
-def printable(text: object) -> str:
-    """Text of unknown origin, without control characters.
-
-    Examples:
-
-    >>> printable("a" + chr(27) + "[31mb")
-    'a?[31mb'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells._keras_private import get_mask
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
@@ -30,7 +31,7 @@ _MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class Bidirectional(keras.layers.Bidirectional):
+class Bidirectional(stock.Bidirectional):
     """Runs a recurrent layer in both directions of time.
 
     Args:

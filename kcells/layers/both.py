@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import tree
 
+from kcells import stock
 from kcells.cells.equivalence import is_keras_cell
 from kcells.engine.conditions import all_hold
 from kcells.engine.facts import facts_of
@@ -23,7 +23,7 @@ __all__ = ["reasons_for_both", "run_both"]
 
 
 def reasons_for_both(
-    wrapper: keras.layers.Bidirectional,
+    wrapper: stock.Bidirectional,
     calls: Sequence[Call],
     arguments: Sequence[dict[str, Any]],
 ) -> tuple[Reason, ...]:
@@ -35,7 +35,7 @@ def reasons_for_both(
 
 
 def run_both(
-    wrapper: keras.layers.Bidirectional, sequences: Structure, arguments: Sequence[dict[str, Any]]
+    wrapper: stock.Bidirectional, sequences: Structure, arguments: Sequence[dict[str, Any]]
 ) -> list[Structure] | None:
     """What both layers return; None if they have to be called one after the other.
 
@@ -69,9 +69,7 @@ def run_both(
     return [call.layer.finish(*result) for call, result in zip(calls, results, strict=True)]
 
 
-def _facts(
-    wrapper: keras.layers.Bidirectional, call: Call, given: dict[str, Any]
-) -> DirectionFacts:
+def _facts(wrapper: stock.Bidirectional, call: Call, given: dict[str, Any]) -> DirectionFacts:
     layer = call.layer
     facts = facts_of(layer.bound)
     options = dataclasses.replace(layer.loop_options, go_backwards=False)

@@ -13,6 +13,8 @@ from typing import Any
 
 import keras
 
+from kcells import stock
+from kcells.cells.sharing import marked
 from kcells.layers.dispatch import Dispatch, settings_of
 from kcells.layers.options import split_options
 from kcells.layers.rnn import RNN
@@ -42,22 +44,26 @@ class _Builtin(RNN):
     @classmethod
     def _positional(cls) -> list[str]:
         """The arguments of Keras' layer in their order, which is not that of the cell's."""
-        (layer,) = (c for c in cls.__mro__ if c in (keras.layers.LSTM, keras.layers.GRU))
+        (layer,) = (c for c in cls.__mro__ if c in (stock.LSTM, stock.GRU))
         return list(inspect.signature(layer).parameters)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of Keras' layer, and the policy if it is not the default."""
-        # Past RNN, whose configuration holds a cell.
-        return {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
+        # Past RNN, whose configuration holds a cell; here it does if other layers have it too.
+        config = {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
+        if marked(self.cell, {}):
+            config["cell"] = marked(self.cell, keras.saving.serialize_keras_object(self.cell))
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:
         """The layer of a configuration."""
-        return cls(**config)
+        cell = keras.saving.deserialize_keras_object(config.get("cell"), custom_objects)
+        return cls(**{**config, "cell": cell})
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class LSTM(_Builtin, keras.layers.LSTM):
+class LSTM(_Builtin, stock.LSTM):
     """`keras.layers.LSTM`, run by the best kernel that the machine has.
 
     `kcells.build("lstm", ...)` makes one.
@@ -80,12 +86,12 @@ class LSTM(_Builtin, keras.layers.LSTM):
     (True, 8)
     """
 
-    _make_cell = keras.layers.LSTMCell
+    _make_cell = stock.LSTMCell
     _cell_name = "lstm_cell"
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class GRU(_Builtin, keras.layers.GRU):
+class GRU(_Builtin, stock.GRU):
     """`keras.layers.GRU`, run by the best kernel that the machine has.
 
     `kcells.build("gru", ...)` makes one.
@@ -108,5 +114,5 @@ class GRU(_Builtin, keras.layers.GRU):
     (True, True)
     """
 
-    _make_cell = keras.layers.GRUCell
+    _make_cell = stock.GRUCell
     _cell_name = "gru_cell"

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells import stock
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
@@ -27,6 +28,7 @@ from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.memory import Memory, first_states
+from kcells.layers.saved import saved_cell
 from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
 from kcells.layers.stacked import stacked
@@ -39,7 +41,7 @@ __all__ = ["RNN"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class RNN(keras.layers.RNN):
+class RNN(stock.RNN):
     """Runs a recurrent cell over time.
 
     Inputs, outputs, states, masks and constants may be structures: a tensor, or any
@@ -120,7 +122,7 @@ class RNN(keras.layers.RNN):
         kwargs.pop("cell_sources", None)
         # Past the constructor of the base class, which refuses every state_size but
         # an int and a flat list.
-        super(keras.layers.RNN, self).__init__(**kwargs)
+        super(stock.RNN, self).__init__(**kwargs)
         self.bound = BoundCell(cell, owner=self)
         self.cell = cell
         self.return_sequences = return_sequences
@@ -379,6 +381,7 @@ class RNN(keras.layers.RNN):
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
         config |= policies.settings_of(self)
+        config["cell"] = saved_cell(self.cell, config["cell"])
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config
 

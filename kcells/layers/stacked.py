@@ -7,8 +7,10 @@ from typing import Any
 
 import keras
 
+from kcells import stock
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
+from kcells.cells.sharing import marked
 from kcells.errors import CellError
 from kcells.registry import provenance
 from kcells.structure import map_leaves, shape_leaves
@@ -18,7 +20,7 @@ __all__ = ["StackedCells", "stacked"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class StackedCells(keras.layers.StackedRNNCells):
+class StackedCells(stock.StackedRNNCells):
     """Cells on top of each other: each gets the outputs of the one below.
 
     What goes from cell to cell may be any structure. The state is a list with the state
@@ -51,7 +53,7 @@ class StackedCells(keras.layers.StackedRNNCells):
     """
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
-        super(keras.layers.StackedRNNCells, self).__init__(**kwargs)
+        super(stock.StackedRNNCells, self).__init__(**kwargs)
         if not isinstance(cells, (list, tuple)) or not cells:
             raise CellError(f"StackedCells needs a list of at least one cell; received {cells!r}.")
         self._bounds = tuple(BoundCell(cell, owner=self) for cell in cells)
@@ -137,6 +139,12 @@ class StackedCells(keras.layers.StackedRNNCells):
             new_states.append(new_entry)
         return outputs, new_states
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        config = dict(super().get_config())
+        config["cells"] = list(map(marked, self.cells, config["cells"]))
+        return config
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> StackedCells:
         """The stack of a configuration; loads the plugins that its cells come from."""
@@ -148,7 +156,7 @@ def stacked(cell: Any) -> Any:
     """`cell`, as a `StackedCells` if it is a list of cells or the stack of Keras."""
     if isinstance(cell, (list, tuple)):
         return StackedCells(cell)
-    if type(cell) is keras.layers.StackedRNNCells:
+    if type(cell) is stock.StackedRNNCells:
         # It wraps single states in lists and unwraps a stack of one, against its state_size.
         return StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
     return cell

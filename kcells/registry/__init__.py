@@ -9,7 +9,7 @@ Everything up to the last arrow works on metadata alone. In-process registration
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kcells.errors import RegistrationError, UnknownCellError
@@ -33,17 +33,20 @@ _lock = threading.Lock()
 _session: dict[str, type[Any]] = {}
 
 
-def _session_infos() -> tuple[CellInfo, ...]:
+def _session_classes() -> dict[CellInfo, type[Any]]:
+    """What is registered now; another thread may take it back before it is used."""
     with _lock:
-        return tuple(
-            CellInfo(name, SESSION, "", f"{cls.__module__}:{cls.__qualname__}")
+        return {
+            CellInfo(name, SESSION, "", f"{cls.__module__}:{cls.__qualname__}"): cls
             for name, cls in sorted(_session.items())
-        )
+        }
 
 
-def _visible_and_hidden() -> tuple[tuple[CellInfo, ...], tuple[CellInfo, ...]]:
+def _visible_and_hidden(
+    session: Iterable[CellInfo],
+) -> tuple[tuple[CellInfo, ...], tuple[CellInfo, ...]]:
     visible, hidden = trust.split_by_trust(metadata.declared_cells())
-    return visible + _session_infos(), hidden
+    return (*visible, *session), hidden
 
 
 def list_cells() -> list[CellInfo]:
@@ -60,12 +63,12 @@ def list_cells() -> list[CellInfo]:
     >>> [info.id for info in kcells.list_cells() if info.distribution == "kcells"]
     ['gru', 'lstm', 'simple_rnn']
     """
-    return sorted(_visible_and_hidden()[0])
+    return sorted(_visible_and_hidden(_session_classes())[0])
 
 
 def hidden_cells() -> list[CellInfo]:
     """The declarations that `KCELLS_PLUGINS` rules out."""
-    return sorted(_visible_and_hidden()[1])
+    return sorted(_visible_and_hidden(())[1])
 
 
 def describe(name: str) -> CellInfo:
@@ -84,10 +87,13 @@ def describe(name: str) -> CellInfo:
     >>> kcells.describe("lstm").qualified_id
     'kcells:lstm'
     """
+    return _resolved(name, _session_classes())
+
+
+def _resolved(name: str, session: Iterable[CellInfo]) -> CellInfo:
     if not isinstance(name, str):
         raise UnknownCellError(f"a cell's name is a string; received {name!r}.")
-    visible, hidden = _visible_and_hidden()
-    return names.resolve(name, visible, hidden)
+    return names.resolve(name, *_visible_and_hidden(session))
 
 
 def load(name: str) -> type[Any]:
@@ -97,11 +103,10 @@ def load(name: str) -> type[Any]:
         UnknownCellError, AmbiguousCellError: see `describe`.
         PluginLoadError: if the plugin does not load.
     """
-    info = describe(name)
-    if info in _session_infos():
-        with _lock:
-            return _session[info.id]
-    return loading.load(info)
+    # One look: the name and the class have to come from the same.
+    session = _session_classes()
+    info = _resolved(name, session)
+    return session[info] if info in session else loading.load(info)
 
 
 def register(name: str, cls: type[Any] | None = None) -> Any:

@@ -33,11 +33,12 @@ def load(info: CellInfo) -> type[Any]:
         PluginLoadError: if the import fails, the attribute is missing, or it is no cell.
     """
     with _lock:
+        # First: a thread may fail on a module that another one is still importing.
+        if info in _classes:
+            return _classes[info]
         if info in _failures:
             error, cause = _failures[info]
             raise type(error)(*error.args) from cause
-        if info in _classes:
-            return _classes[info]
     # Not under the lock: a module that another thread is importing may itself ask for
     # a cell. Python's own import locks see to it that each module runs once.
     try:

@@ -24,6 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from kcells.registry.info import BUILTIN_DISTRIBUTION, DECLARED_PATHS, LOOP, CellInfo
+from kcells.text import one_line
 
 __all__ = ["GROUP", "TRAITS_GROUP", "declared_cells", "refresh"]
 
@@ -35,8 +36,10 @@ TRAITS_GROUP = "kcells.cells.traits"
 _Fingerprint = tuple[tuple[str, int], ...]
 
 # No lock: two threads may both read, and get the same; a lock that a fork copies while it is
-# held would stop the child for good.
-_cache: tuple[_Fingerprint, tuple[CellInfo, ...]] | None = None
+# held would stop the child for good. What was read is dated instead: a thread that has begun
+# before a `refresh` may end after it.
+_age: object = object()
+_cache: tuple[object, _Fingerprint, tuple[CellInfo, ...]] | None = None
 
 
 def declared_cells() -> tuple[CellInfo, ...]:
@@ -45,17 +48,17 @@ def declared_cells() -> tuple[CellInfo, ...]:
     Trust (`KCELLS_PLUGINS`) is not applied here.
     """
     global _cache
-    fingerprint, cached = _path_fingerprint(), _cache
-    if cached is None or cached[0] != fingerprint:
+    age, fingerprint, cached = _age, _path_fingerprint(), _cache
+    if cached is None or cached[:2] != (age, fingerprint):
         infos = sorted(read_distributions(importlib_metadata.distributions()))
-        cached = _cache = (fingerprint, tuple(infos))
-    return cached[1]
+        cached = _cache = (age, fingerprint, tuple(infos))
+    return cached[2]
 
 
 def refresh() -> None:
     """Forgets what was read, so that the next look-up reads the metadata again."""
-    global _cache
-    _cache = None
+    global _age
+    _age = object()
 
 
 def read_distributions(
@@ -69,8 +72,8 @@ def read_distributions(
         except Exception as error:
             # Metadata that cannot be read must not hide the cells of everybody else.
             warnings.warn(
-                f"kcells: the metadata of {_location(distribution)} cannot be read, and its cells"
-                f" are left out: {type(error).__name__}: {error}",
+                f"kcells: the metadata of {one_line(_location(distribution))} cannot be read, and"
+                f" its cells are left out: {type(error).__name__}: {one_line(error)}",
                 stacklevel=2,
             )
             continue
@@ -98,14 +101,19 @@ def _read(distribution: Any) -> list[CellInfo]:
         CellInfo(
             id=cell_id,
             distribution=name,
-            version=metadata.get("Version") or "",
+            version=_folded(metadata.get("Version")),
             target=target,
-            summary=metadata.get("Summary") or "",
+            summary=_folded(metadata.get("Summary")),
             requires=requires,
             paths=_paths(traits.get(cell_id, "")),
         )
         for cell_id, target in dict(_entries(text, GROUP)).items()
     ]
+
+
+def _folded(text: str | None) -> str:
+    """A field of one line; the format lets it go on in further ones."""
+    return " ".join((text or "").split())
 
 
 def _entries(text: str, wanted: str) -> Iterator[tuple[str, str]]:

@@ -42,11 +42,16 @@ def resolve(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo] = (
 
 
 def _matching(name: str, infos: Sequence[CellInfo]) -> list[CellInfo]:
-    distribution, colon, cell_id = name.rpartition(":")
-    if not colon:
+    if ":" not in name:
         return [info for info in infos if info.id == name]
-    wanted = canonicalize_name(distribution)
-    return [info for info in infos if info.id == cell_id and info.distribution == wanted]
+    # An id may hold a colon itself. On its own it means nothing: it could pose as the qualified
+    # id of another distribution.
+    return [
+        info
+        for info in infos
+        if name.endswith(f":{info.id}")
+        and canonicalize_name(name.removesuffix(f":{info.id}")) == info.distribution
+    ]
 
 
 def _ambiguous(name: str, found: Sequence[CellInfo]) -> AmbiguousCellError:

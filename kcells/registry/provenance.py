@@ -17,8 +17,12 @@ from kcells.registry import loading, trust
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
 from kcells.registry.metadata import declared_cells
 from kcells.registry.records import PREFIX, declared_classes, recorded_sources, registered_names
+from kcells.text import one_line
 
-__all__ = ["ensure_loaded", "registered_names", "sources"]
+__all__ = ["ensure_loaded", "is_provided", "registered_names", "sources", "what_it_takes"]
+
+_FOUND_BY_KERAS = ("keras", "keras_cv", "keras_hub", "keras_nlp")
+"""Packages whose modules Keras imports itself where a file names them."""
 
 
 def sources(config: Any) -> list[dict[str, str]]:
@@ -63,6 +67,45 @@ def ensure_loaded(config: Any, custom_objects: Mapping[str, Any] | None = None) 
             raise _missing(class_name, distribution, versions.get(distribution), visible, hidden)
 
 
+def is_provided(cls: type) -> bool:
+    """Whether a process that has imported kcells finds a class by itself, in a file that names it.
+
+    That is so for the classes of Keras, of kcells, and of distributions that declare cells; what
+    somebody has written in a program or a notebook is theirs to bring along.
+    """
+    module = cls.__module__.partition(".")[0]
+    if module in _FOUND_BY_KERAS:
+        return True
+    package, separator, _ = keras.saving.get_registered_name(cls).rpartition(">")
+    distribution = canonicalize_name(package)
+    if not separator or cls.__module__ == "__main__":
+        return False
+    if distribution == BUILTIN_DISTRIBUTION:
+        return module == BUILTIN_DISTRIBUTION
+    return any(info.distribution == distribution for info in declared_cells())
+
+
+def what_it_takes(cls: type) -> str:
+    """What has to be done to load a file with a class that is not `is_provided`."""
+    name = keras.saving.get_registered_name(cls)
+    given = f'load it by kcells.load_model(path, custom_objects={{"{name}": {cls.__name__}}})'
+    is_importable = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
+    first = f"import {cls.__module__}" if is_importable else "run its definition"
+    if ">" in name:
+        remedy = f'{first} before, which registers it as "{name}"; or {given}'
+    else:
+        remedy = (
+            f"{given}; or decorate it with @keras.saving.register_keras_serializable(), and"
+            f" {first} before"
+        )
+    return (
+        f"kcells: {cls.__qualname__} of {cls.__module__} comes from no plugin, so this model does"
+        " not load after `import kcells` alone.\n"
+        f"  {remedy[0].upper()}{remedy[1:]}.\n"
+        "  A plugin is found by itself: `kcells new` makes one."
+    )
+
+
 def _is_known(name: str) -> bool:
     return keras.saving.get_registered_object(name) is not None
 
@@ -83,7 +126,7 @@ def _missing(
     visible: tuple[CellInfo, ...],
     hidden: tuple[CellInfo, ...],
 ) -> MissingPluginError:
-    asked = f'the saved model needs the cell class "{class_name}" of {distribution}'
+    asked = f'the saved model needs the cell class "{one_line(class_name)}" of {distribution}'
     if hidden:
         return MissingPluginError(
             f"{asked}, which {trust.VARIABLE} hides.\n"

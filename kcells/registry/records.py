@@ -8,6 +8,7 @@ command reads files with this module alone, and therefore without Keras.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,14 @@ from packaging.version import InvalidVersion, Version
 
 from kcells.registry.info import BUILTIN_DISTRIBUTION
 
-__all__ = ["PREFIX", "declared_classes", "recorded_sources", "registered_names"]
+__all__ = [
+    "PREFIX",
+    "cells_in",
+    "declared_classes",
+    "odd_spot",
+    "recorded_sources",
+    "registered_names",
+]
 
 PREFIX = "kcells-plugin-"
 """How the names of plugins start, by convention."""
@@ -47,6 +55,24 @@ def declared_classes(config: Any) -> Iterator[tuple[str, str]]:
     if isinstance(config, (dict, list, tuple)):
         for value in config.values() if isinstance(config, dict) else config:
             yield from declared_classes(value)
+
+
+def cells_in(config: Any) -> Iterator[dict[str, Any]]:
+    """The configurations of all that stands where layers and stacks have their cells."""
+    if isinstance(config, dict):
+        for key in ("cell", "cells"):
+            yield from _objects(config.get(key))
+    if isinstance(config, (dict, list, tuple)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from cells_in(value)
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict) and isinstance(value.get("class_name"), str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _objects(entry)
 
 
 def recorded_sources(config: Any) -> Iterator[dict[str, str]]:
@@ -80,3 +106,36 @@ def _is_version(text: str) -> bool:
     except InvalidVersion:
         return False
     return True
+
+
+def odd_spot(config: Any, path: str = "config") -> str:
+    """Where a configuration is none that Keras writes, and why; empty if nothing is odd.
+
+    Examples:
+
+    >>> odd_spot({"layers": [{"class_name": 5, "config": {}}]})
+    'config["layers"][0]: class_name is 5'
+    >>> odd_spot({"layers": [{"class_name": "GRU", "config": {}}]})
+    ''
+    """
+    if isinstance(config, dict) and "class_name" in config:
+        for key, kinds in _KINDS.items():
+            value = config.get(key)
+            is_name = key != "config" and isinstance(value, str)
+            if not isinstance(value, kinds) or (is_name and not str(value).isprintable()):
+                return f"{path}: {key} is {value!r}"
+    if not isinstance(config, (dict, list)):
+        return ""
+    entries = config.items() if isinstance(config, dict) else enumerate(config)
+    spots = (odd_spot(value, f"{path}[{json.dumps(key)}]") for key, value in entries)
+    return next(filter(None, spots), "")
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "class_name": (str,),
+    "module": (str, type(None)),
+    "registered_name": (str, type(None)),
+    # A function has its name there, and what a tensor is like comes as a list.
+    "config": (dict, list, str, type(None)),
+}
+"""What Keras writes for an object."""

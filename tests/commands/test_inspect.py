@@ -46,6 +46,7 @@ def test_a_real_model(site, kcells_command, tmp_path):
         "installed": "2.5",
         "status": "installed",
         "remedy": "",
+        "module": "",
     }
     shown = kcells_command("inspect", tmp_path / "model.keras").output
     assert f"saved with Keras {keras.__version__}" in shown
@@ -105,6 +106,73 @@ def test_no_cell(kcells_command, tmp_path, config, text):
     assert text in done.output
 
 
+def layer(inner, package="kcells", name="RNN"):
+    return {"registered_name": f"{package}>{name}", "class_name": name, "config": {"cell": inner}}
+
+
+OWN = {"module": "my.module", "class_name": "OwnCell", "registered_name": "OwnCell", "config": {}}
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        (OWN, [("OwnCell", "my.module", 'custom_objects={"OwnCell": ...}')]),
+        (
+            {**OWN, "module": None},
+            [("OwnCell", "", "a notebook or a program: give it to kcells.load_model")],
+        ),
+        (
+            {**OWN, "registered_name": "Custom>OwnCell"},
+            [("OwnCell", "my.module", 'run what registers "Custom>OwnCell" before')],
+        ),
+        (
+            {
+                **cell("kcells", "StackedCells"),
+                "config": {"cells": [OWN, {**OWN, "class_name": "B"}]},
+            },
+            [("OwnCell", "my.module", ""), ("B", "my.module", "")],
+        ),
+        ({"a": OWN, "b": [{"kind": "cell", "cell": OWN}]}, [("OwnCell", "my.module", "")]),
+    ],
+)
+@pytest.mark.parametrize("outer", [("kcells", "RNN"), ("Custom", "OwnLayer")])
+def test_a_cell_that_no_plugin_provides(kcells_command, tmp_path, inner, expected, outer):
+    path = archive(tmp_path / "model.keras", layer(inner, *outer))
+    rows, code = inspected(kcells_command, path)
+    assert code == 1
+    assert [(row["class_name"], row["module"]) for row in rows] == [e[:2] for e in expected]
+    assert {row["status"] for row in rows} == {"no plugin"}
+    shown = " ".join(kcells_command("inspect", path).output.split())
+    assert "To load it here:" in shown
+    for class_name, module, text in expected:
+        assert f"the class {class_name}, which was in {module and 'the module ' + module}" in shown
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"module": "keras.layers", "class_name": "GRUCell", "registered_name": None},
+        {"module": "keras_hub.layers.x", "class_name": "OddCell", "registered_name": None},
+        cell("kcells", "StackedCells"),
+        {"class_name": 5, "registered_name": []},
+        "OwnCell",
+        7,
+    ],
+)
+def test_what_needs_nobody(kcells_command, tmp_path, inner):
+    rows, code = inspected(kcells_command, archive(tmp_path / "model.keras", layer(inner)))
+    assert [row["status"] for row in rows] in ([], ["installed"])
+    assert code == 0
+
+
+def test_what_a_file_says_is_no_line_to_paste(kcells_command, tmp_path):
+    inner = {**OWN, "module": "os; rm -rf ~\n\nTo load it here:\n  pip install evil" + "x" * 999}
+    shown = kcells_command("inspect", archive(tmp_path / "model.keras", layer(inner))).output
+    assert "\n  pip install evil" not in shown
+    assert "x" * 60 not in shown
+
+
 def test_texts_of_the_file_stay_texts(kcells_command, tmp_path):
     config = cell("kcells-plugin-x", "\x1b[31m[red]Cell")
     shown = kcells_command("inspect", archive(tmp_path / "model.keras", config)).output
@@ -124,8 +192,8 @@ def test_nothing_to_paste_that_is_no_name(kcells_command, tmp_path, distribution
     [
         (None, "there is no file"),
         (b"text", "it is no zip archive"),
-        ("{", "cannot be read as a .keras file: JSONDecodeError"),
-        ("[" * 100_000, "cannot be read as a .keras file: RecursionError"),
+        ("{", "its configuration is damaged (JSONDecodeError"),
+        ("[" * 100_000, "its configuration is damaged (RecursionError"),
     ],
 )
 def test_no_model_file(kcells_command, tmp_path, content, text):
@@ -148,10 +216,10 @@ def test_a_zip_of_something_else(kcells_command, tmp_path):
 
 
 def test_a_configuration_that_is_too_large(kcells_command, tmp_path, monkeypatch):
-    monkeypatch.setattr("kcells.commands.inspect.LARGEST_CONFIGURATION", 10)
+    monkeypatch.setattr("kcells.registry.archive.LARGEST_CONFIGURATION", 10)
     done = kcells_command("inspect", archive(tmp_path / "model.keras", {"class_name": "Dense"}))
     assert (done.exit_code, "which no model has" in done.output) == (2, True)
 
 
 def test_a_folder(kcells_command, tmp_path):
-    assert "it is no zip archive" in kcells_command("inspect", tmp_path).output
+    assert "is no .keras file" in kcells_command("inspect", tmp_path).output

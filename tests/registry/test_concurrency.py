@@ -10,6 +10,7 @@ import pytest
 import kcells
 from kcells import registry
 from kcells.errors import PluginLoadError
+from kcells.registry import loading, metadata
 from kcells.registry.info import SESSION
 from tests.fake_dists import run_python
 
@@ -114,13 +115,16 @@ def test_a_plugin_may_use_kcells_while_it_is_imported(site):
     assert type(kcells.cell("outer", 4)).__name__ == "InnerCell"
 
 
+class OwnCell:
+    """A cell of this process."""
+
+    state_size = 1
+
+    def call(self, inputs, states):
+        return inputs, states
+
+
 def test_listing_while_names_come_and_go(site):
-    class OwnCell:
-        state_size = 1
-
-        def call(self, inputs, states):
-            return inputs, states
-
     def churn():
         for k in range(20):
             kcells.register("own_of_churn", OwnCell)
@@ -137,6 +141,70 @@ def test_listing_while_names_come_and_go(site):
         assert kcells.describe("own_of_churn").distribution == SESSION
     finally:
         kcells.unregister("own_of_churn")
+
+
+class MeddledLock:
+    """A lock; right after it was let go for the nth time, another thread does something."""
+
+    def __init__(self, meddle, nth):
+        self.lock, self.meddle, self.left = threading.Lock(), meddle, nth
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *_):
+        self.lock.release()
+        self.left -= 1
+        if self.left == 0:
+            at_once(self.meddle)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_name_that_another_thread_takes_back_while_it_is_looked_up(monkeypatch, nth, replaced):
+    class LocalCell(OwnCell):
+        pass
+
+    kcells.register("local", LocalCell)
+
+    def meddle():
+        kcells.register("local", OwnCell) if replaced else kcells.unregister("local")
+
+    monkeypatch.setattr(registry, "_lock", MeddledLock(meddle, nth))
+    assert registry.load("local") is LocalCell
+    monkeypatch.undo()
+    registry._session.pop("local", None)
+
+
+def test_metadata_that_were_read_before_a_refresh_are_not_kept(site, monkeypatch):
+    read = metadata.read_distributions
+
+    def read_while_another_refreshes(found):
+        infos = [info for info in read(found) if info.id != "late"]
+        at_once(registry.refresh)
+        return iter(infos)
+
+    site.plugin("kcells-plugin-late", {"late": "LateCell"})
+    registry.refresh()
+    monkeypatch.setattr(metadata, "read_distributions", read_while_another_refreshes)
+    assert "late" not in {info.id for info in registry.list_cells()}
+    monkeypatch.undo()
+    assert "late" in {info.id for info in registry.list_cells()}
+
+
+def test_one_thread_fails_where_another_one_succeeds(site, monkeypatch):
+    """Such as on a module that Python has only half imported, to get out of a deadlock."""
+    site.plugin("kcells-plugin-half", {"half": "HalfCell"})
+
+    def fail_after_the_other(info):
+        monkeypatch.undo()
+        at_once(lambda: registry.load("half"))
+        raise PluginLoadError("half imported")
+
+    monkeypatch.setattr(loading, "_import", fail_after_the_other)
+    with pytest.raises(PluginLoadError, match="half imported"):
+        registry.load("half")
+    assert registry.load("half").__name__ == "HalfCell"
 
 
 # What follows happens in a process that has the registry of kcells and no Keras, so

@@ -3,6 +3,7 @@
 import pytest
 
 import kcells
+from kcells.commands.names import name_of
 from kcells.errors import AmbiguousCellError, KCellsError, UnknownCellError
 from kcells.registry.info import CellInfo
 from kcells.registry.names import resolve
@@ -188,3 +189,13 @@ def test_counts_in_the_message_are_those_of_the_list(site):
     distributions = len({i.distribution for i in infos})
     assert f"{distributions} distribution" in str(caught.value)
     assert f"{len(infos)} cells." in str(caught.value)
+
+
+def test_an_id_with_a_colon_poses_as_nobody(site):
+    site.plugin("kcells-plugin-foo", {"foo": "FooCell"})
+    site.plugin("odd-zoo", {"kcells-plugin-foo:foo": "PosingCell", "kcells:lstm": "OtherCell"})
+    assert kcells.describe("kcells-plugin-foo:foo").distribution == "kcells-plugin-foo"
+    assert kcells.describe("kcells:lstm").distribution == "kcells"
+    posing = kcells.describe("odd-zoo:kcells-plugin-foo:foo")
+    assert (posing.distribution, posing.class_name) == ("odd-zoo", "PosingCell")
+    assert name_of(posing, kcells.list_cells()) == "odd-zoo:kcells-plugin-foo:foo"

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from kcells import stock
 from kcells.cells.equivalence import builtin_arguments
 from kcells.layers.rnn import RNN
 from kcells.testing.checks.sequences import MASK
@@ -25,9 +26,9 @@ _OTHERS: tuple[dict[str, Any], ...] = (
     {"checkpoint": 2},
 )
 _BUILTIN_CELLS: dict[str, Any] = {
-    "lstm": keras.layers.LSTMCell,
-    "gru": keras.layers.GRUCell,
-    "simple_rnn": keras.layers.SimpleRNNCell,
+    "lstm": stock.LSTMCell,
+    "gru": stock.GRUCell,
+    "simple_rnn": stock.SimpleRNNCell,
 }
 
 

@@ -9,7 +9,7 @@ from keras import tree
 
 import kcells
 from kcells import Card, Case, Learning, Place
-from kcells.cells import BoundCell, infer_step
+from kcells.cells import BoundCell, infer_step, marked
 from kcells.errors import CellError, StructureError
 from kcells.structure import child, leaves_with_paths, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
@@ -235,7 +235,7 @@ def _encode(cells: Structure) -> dict[str, Any]:
     if isinstance(cells, (list, tuple)):
         kind = "tuple" if isinstance(cells, tuple) else "list"
         return {"kind": kind, "members": [_encode(cell) for cell in cells]}
-    return {"kind": "cell", "cell": keras.saving.serialize_keras_object(cells)}
+    return {"kind": "cell", "cell": marked(cells, keras.saving.serialize_keras_object(cells))}
 
 
 def _decode(encoded: dict[str, Any], custom_objects: Any) -> Structure:
