@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
+from kcells import stock
 from kcells.cells.signature import required_arguments
 from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves, size_structure
@@ -209,9 +209,9 @@ class Card:
 _OF_KERAS = {
     cls: Card(gates=gates, also_in="Keras, torch.nn", workload=Workload(peers={"torch.nn": peer}))
     for cls, gates, peer in (
-        (keras.layers.LSTMCell, "input, forget, output", "LSTM"),
-        (keras.layers.GRUCell, "update, reset", "GRU"),
-        (keras.layers.SimpleRNNCell, "", "RNN"),
+        (stock.LSTMCell, "input, forget, output", "LSTM"),
+        (stock.GRUCell, "update, reset", "GRU"),
+        (stock.SimpleRNNCell, "", "RNN"),
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import tree
 
+from kcells import stock as keras_classes
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.stacked import StackedCells
 from kcells.structure import map_leaves
@@ -46,11 +47,8 @@ def stock(subject: Subject) -> None:
     sizes = declared if isinstance(declared, (list, tuple)) else [declared]
     if not all(isinstance(size, int) for size in sizes) or tree.is_nested(subject.inputs):
         raise NotApplicableError("Keras' own layer takes one tensor, and states that are vectors")
-    outputs = _StockRNN(layer.cell, return_sequences=True)(subject.inputs)
+    outputs = keras_classes.RNN(layer.cell, return_sequences=True)(subject.inputs)
     same(as_numpy(outputs), subject.expected.outputs, "outputs", what="in keras.layers.RNN")
-
-
-_StockRNN = keras.layers.RNN
 
 
 @law("compiled", "A call compiled by XLA gives what an eager one gives.")
