@@ -48,11 +48,11 @@ test: setup lint types
 	for backend in $(BACKENDS); do \
 	  echo "== $$backend"; \
 	  $(QUIET) $(UNOPTIMIZED) KERAS_BACKEND=$$backend \
-	    $(BIN)/pytest -n $(JOBS) --dist loadfile tests plugins || exit 1; \
+	    $(BIN)/pytest -n $(JOBS) --dist loadgroup tests plugins || exit 1; \
 	done
 
 check: setup lint types
-	$(QUIET) KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow" tests plugins
+	$(QUIET) KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow" tests plugins
 
 lint: setup
 	$(BIN)/ruff check .
@@ -69,7 +69,7 @@ WITH_OLDEST := tests/cells tests/dispatch tests/engine tests/golden tests/layers
 # The oldest Keras that pyproject.toml admits, put in front of the installed one.
 test-oldest: setup
 	test -d .venv/oldest || $(BIN)/pip install --quiet --no-deps --target .venv/oldest keras==$(OLDEST_KERAS)
-	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) --dist loadfile -m "not slow and not newest_keras" $(WITH_OLDEST)
+	$(QUIET) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow and not newest_keras" $(WITH_OLDEST)
 
 # All cells at their usual sizes; `make benchmarks CELLS_OPTIONS="--sweep --memory"` for more, and to resume.
 # Without --again, rows that benchmarks/results/ holds already stay as they are.

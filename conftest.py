@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections import Counter
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from keras import tree
 
+from kcells import list_cells
 from kcells.testing.parametrize import Check
 
 
@@ -28,23 +30,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-laws", action="store_true", help="every law and case for every cell")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what need not run once more on another backend."""
-    if keras.backend.backend() != "tensorflow":
-        for item in items:
-            if item.get_closest_marker("once"):
-                item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
+    for item in items:
+        if keras.backend.backend() != "tensorflow" and item.get_closest_marker("once"):
+            item.add_marker(pytest.mark.skip(reason="runs on TensorFlow alone"))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if config.getoption("--all-laws"):
         return
     seen: set[tuple[str, str]] = set()
-    cases: Counter[str] = Counter()
+    drawn = _drawn(items)
     new, left_out = [], []
     for item in items:
-        is_new = _says_something_new(item, seen) and _is_drawn(item, cases)
-        (new if is_new else left_out).append(item)
+        runs = _is_named(item, config) or (_says_something_new(item, seen) and item in drawn)
+        (new if runs else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = new
+
+
+def _is_named(item: pytest.Item, config: pytest.Config) -> bool:
+    """Whether the command line names this test, and not only its file."""
+    named = [argument.replace(os.sep, "/") for argument in config.args if "::" in argument]
+    return any(
+        item.nodeid == name or item.nodeid.startswith((f"{name}[", f"{name}::")) for name in named
+    )
+
+
+def _group(item: pytest.Item) -> str:
+    """What one worker runs: a file; of the laws those for one case of a cell, which share much."""
+    file = item.nodeid.partition("::")[0]
+    check = _check_of(item)
+    return (
+        file if check is None else f"{file}-{check.subject.target.name}-{check.subject.case.name}"
+    )
+
+
+def _check_of(item: pytest.Item) -> Check | None:
+    check = getattr(item, "callspec", None) and item.callspec.params.get("check")
+    return check if isinstance(check, Check) else None
 
 
 def _says_something_new(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
@@ -57,8 +82,8 @@ def _says_something_new(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
     A file is read in a process of its own: one of each distribution, and all others in one
     process, by `test_every_cell_saves.py`.
     """
-    check = getattr(item, "callspec", None) and item.callspec.params.get("check")
-    if not isinstance(check, Check):
+    check = _check_of(item)
+    if check is None:
         return True
 
     def is_first(of: str) -> bool:
@@ -76,15 +101,49 @@ def _says_something_new(item: pytest.Item, seen: set[tuple[str, str]]) -> bool:
     return law == "equivalent" or (law == "mixed_precision" and is_first(target.name))
 
 
-def _is_drawn(item: pytest.Item, cases: Counter[str]) -> bool:
-    """Whether a case of a test with `one_in(n)` runs; `cases` counts those of each test."""
-    marker = item.get_closest_marker("one_in")
-    backend = keras.backend.backend()
-    if marker is None or backend == "torch":
-        return True
-    test = item.nodeid.partition("[")[0]
-    cases[test] += 1
-    return cases[test] % marker.args[0] == (1 if backend == "jax" else 0)
+def _drawn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The tests without `one_in(n)`, and of the cases of one that has it as many as it says.
+
+    Which these are goes by a number that each makes of its own name, so a new test changes
+    nothing for others; and no test is left without a case.
+    """
+    drawn, cases = set(), defaultdict(list)
+    for item in items:
+        if keras.backend.backend() == "torch" or item.get_closest_marker("one_in") is None:
+            drawn.add(item)
+        else:
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for of_test in cases.values():
+        (n,) = of_test[0].get_closest_marker("one_in").args
+        of_test.sort(
+            key=lambda item: zlib.crc32(item.nodeid.encode()),
+            reverse=keras.backend.backend() == "jax",
+        )
+        drawn.update(of_test[: -(-len(of_test) // n)])
+    return drawn
+
+
+_seconds: dict[str, float] = defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Adds up what the tests of each distribution take."""
+    parts = report.nodeid.split("/")
+    if parts[0] == "plugins":
+        _seconds[parts[1]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says how long the tests of a cell take, so that growth is seen."""
+    if not _seconds:
+        return
+    cells = Counter(info.distribution for info in list_cells())
+    terminalreporter.section(f"seconds a cell on {keras.backend.backend()}")
+    for name, seconds in sorted(_seconds.items()):
+        count = cells[name]
+        terminalreporter.line(f"{seconds / count:6.1f}   {name}, {count} cells: {seconds:.0f} s")
+    whole, count = sum(_seconds.values()), sum(cells[name] for name in _seconds)
+    terminalreporter.line(f"{whole / count:6.1f}   all {count} cells: {whole:.0f} s")
 
 
 @pytest.fixture
