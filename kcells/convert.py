@@ -214,7 +214,7 @@ def _convert_rnn(layer: RNN) -> Any:
         activity_regularizer=layer.activity_regularizer,
         name=layer.name,
         dtype=layer.dtype_policy,
-        trainable=layer.trainable,
+        trainable=layer.trainable and layer.cell.trainable,
     )
     if not layer.built:
         return new

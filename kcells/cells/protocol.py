@@ -18,6 +18,7 @@ from keras import ops, tree
 
 from kcells import stock
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
+from kcells.cells.freezing import freeze_inside
 from kcells.cells.linear import LinearRecurrence, checked
 from kcells.cells.sharing import owners_of
 from kcells.cells.splits import Split, split_of
@@ -93,6 +94,9 @@ class BoundCell:
         self._owner = owner
         self.adds_losses = False
         self._owners = owners_of(cell, owner)
+        if isinstance(cell, keras.layers.Layer) and not owner.trainable:
+            cell.trainable = False
+        freeze_inside(cell)
 
     # The sizes are read when they are first needed, and again after `build`, which may
     # be what settles them.
@@ -217,6 +221,7 @@ class BoundCell:
             else:
                 cell.build(input_shape)
             cell.built = True
+            freeze_inside(cell)
             for name in ("declared_sizes", "single_state", "sizes"):
                 self.__dict__.pop(name, None)
 

@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from kcells import stock
 from kcells._keras_private import get_mask
+from kcells.cells.freezing import freeze_inside
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError
 from kcells.layers.both import run_both
@@ -79,6 +80,7 @@ class Bidirectional(stock.Bidirectional):
         # The base class knows the plain modes only.
         super().__init__(layer, "concat", weights, backward_layer, **kwargs)
         self.merge_mode = merge_mode
+        freeze_inside(self)
 
     # -- Building and shapes
 

@@ -53,7 +53,8 @@ class _Builtin(RNN):
         config = {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
         if marked(self.cell, {}):
             config["cell"] = marked(self.cell, keras.saving.serialize_keras_object(self.cell))
-        return config
+        # A cell that is no part of it may be frozen by itself.
+        return {**config, "trainable": self.trainable and self.cell.trainable}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> _Builtin:

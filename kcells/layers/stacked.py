@@ -158,5 +158,12 @@ def stacked(cell: Any) -> Any:
         return StackedCells(cell)
     if type(cell) is stock.StackedRNNCells:
         # It wraps single states in lists and unwraps a stack of one, against its state_size.
-        return StackedCells(cell.cells, name=cell.name, dtype=cell.dtype_policy)
+        return StackedCells(
+            cell.cells,
+            name=cell.name,
+            dtype=cell.dtype_policy,
+            trainable=cell.trainable,
+            autocast=cell.autocast,
+            activity_regularizer=cell.activity_regularizer,
+        )
     return cell
