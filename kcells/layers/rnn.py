@@ -26,6 +26,7 @@ from kcells.layers import dispatch as policies
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
+from kcells.layers.exports import check_export
 from kcells.layers.memory import Memory, first_states
 from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
@@ -169,12 +170,12 @@ class RNN(keras.layers.RNN):
 
     def plan_for(
         self,
-        inputs: Tensor = None,
+        given: Structure = None,
         mask: MaskKind = "not known yet",
         takes_constants: bool = False,
     ) -> Plan:
         """How a call would run: `layers.dispatch.plan_for`."""
-        return policies.plan_for(self, inputs, mask, takes_constants)
+        return policies.plan_for(self, given, mask, takes_constants)
 
     # -- Building
 
@@ -186,7 +187,8 @@ class RNN(keras.layers.RNN):
     ) -> None:
         """Builds the cell for one step of `sequences_shape`."""
         sequences = shape_leaves(sequences_shape)
-        batch, _ = agree(sequences, "inputs", self._who)
+        batch, time = agree(sequences, "inputs", self._who)
+        self._traces.lengths.add(time)
         self._build_cell(sequences, constants_shape)
         if self.stateful:
             self._build_memory(batch)
@@ -247,8 +249,9 @@ class RNN(keras.layers.RNN):
         check_sizes_at_run_time(given, states, self._who)
         kind: MaskKind = "none" if given.mask is None else "not known yet"
         takes = constants is not None
-        plan = self.plan_for(first, kind, takes)
+        plan = self.plan_for([given.sequences, states, given.mask, constants], kind, takes)
         call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
+        check_export(call, self._traces.lengths)
         note_call(call)
         return call
 
@@ -339,6 +342,7 @@ class RNN(keras.layers.RNN):
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
         batch, time = agree(sequences, "inputs", self._who)
+        self._traces.lengths.add(time)
         lead = (batch, time) if self.return_sequences else (batch,)
         result = output_specs(outputs, lead, self.compute_dtype)
         if not self.return_state:
