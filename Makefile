@@ -28,7 +28,7 @@ setup: .venv/.installed
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
 	$(BIN)/pip install --quiet "$(TORCH)"
-	$(BIN)/python tools/requirements.py tensorflow jax torch examples bench test docs > .venv/requirements.txt
+	$(BIN)/python tools/requirements.py tensorflow jax torch examples bench export test docs > .venv/requirements.txt
 	$(BIN)/pip install --quiet --requirement .venv/requirements.txt
 	touch $@
 

@@ -134,12 +134,12 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
         return _explanation(layer, layer.plan)
     inputs = plain(inputs)
     mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
-    return _explanation(layer, layer.plan_for(tree.flatten(inputs)[0], kind_of(mask)))
+    return _explanation(layer, layer.plan_for(inputs, kind_of(mask)))
 
 
 def _explain_call(call: Call) -> Explanation:
-    first = tree.flatten(call.sequences)[0]
-    plan = call.layer.plan_for(first, kind_of(call.mask), call.takes_constants)
+    given = [call.sequences, call.states, call.mask]
+    plan = call.layer.plan_for(given, kind_of(call.mask), call.takes_constants)
     return _explanation(call.layer, plan)
 
 

@@ -24,10 +24,12 @@ __all__ = [
     "agree",
     "child",
     "conform",
+    "known_shape",
     "leaves_with_paths",
     "map_leaves",
     "outline",
     "plain",
+    "same_shape",
     "shape_leaves",
     "size_structure",
 ]
@@ -45,6 +47,30 @@ class Size:
     def batched(self, batch: Any) -> tuple[Any, ...]:
         """The shape with a batch axis in front."""
         return (batch, *self.dims)
+
+
+def known_shape(tensor: Any) -> tuple[int | None, ...]:
+    """The shape of `tensor`, None for every size that is not known as a number.
+
+    That is None of Keras and TensorFlow, and what stands for a size while something is
+    traced: the symbols of `torch.export` and `jax.export`, the tensors of TorchScript.
+    Two of these may stand for one number, and asking whether they do may fix both.
+
+    >>> known_shape(keras.KerasTensor((None, 5, 3)))
+    (None, 5, 3)
+    """
+    return tuple(size if isinstance(size, int) else None for size in tensor.shape)
+
+
+def same_shape(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Whether two shapes have one rank, and no size that is known to differ.
+
+    >>> same_shape((None, 3), (2, 3)), same_shape((1, 3), (2, 3))
+    (True, False)
+    """
+    return len(one) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
+    )
 
 
 def child(path: str, key: object) -> str:
@@ -260,7 +286,7 @@ def agree(shapes: Any, root: str, who: str) -> tuple[int | None, int | None]:
         StructureError: naming the leaves that disagree, with their shapes.
     """
     named = [
-        (path, tuple(leaf.shape) if hasattr(leaf, "shape") else None)
+        (path, known_shape(leaf) if hasattr(leaf, "shape") else None)
         for path, leaf in leaves_with_paths(shapes, root)
     ]
     if not named:

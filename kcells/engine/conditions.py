@@ -141,6 +141,11 @@ def on_machine(
                 on_device[0].under_xla or not machine.xla,
                 f"compiled by XLA: {machine.xla}",
             ),
+            Reason(
+                "no transform looks inside of the call",
+                not machine.transformed,
+                "torch.func: it needs single steps" if machine.transformed else "none",
+            ),
         ]
     if mask != "not known yet":
         fits = mask in ("none", "right-padded")
@@ -201,4 +206,6 @@ def repeating(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
     if not layer.checkpoint:
         return ()
     where = "in a graph, not in an eager call" if machine.backend == "tensorflow" else "always"
-    return (Reason("the backward pass repeats blocks of steps", True, where),)
+    if machine.transformed:
+        where = "torch.func finds no backward pass but that of single steps"
+    return (Reason("the backward pass repeats blocks of steps", not machine.transformed, where),)

@@ -15,10 +15,11 @@ the state stays exactly as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName, is_keras_cell
 from kcells.cells.protocol import BoundCell
@@ -29,6 +30,7 @@ from kcells.engine.masks import only_where
 from kcells.engine.options import LoopOptions
 from kcells.engine.rows import Rows
 from kcells.errors import StructureError, table
+from kcells.structure import known_shape, same_shape
 from kcells.types import Structure, Tensor
 
 __all__ = ["run", "run_both"]
@@ -179,8 +181,8 @@ def _check(cell: BoundCell, inputs: Tensor, states: list[Tensor], weights: Weigh
     Raises:
         StructureError: if a size that is known does not fit.
     """
-    _, batch, features = inputs.shape
-    units = states[0].shape[-1]
+    _, batch, features = known_shape(inputs)
+    units = math.prod(tree.flatten(cell.sizes)[0].dims)
     gates = 4 if cell.builtin == "lstm" else 3
     bias = (4 * units,) if cell.builtin == "lstm" else (2, 3 * units)
     needed = [
@@ -190,18 +192,14 @@ def _check(cell: BoundCell, inputs: Tensor, states: list[Tensor], weights: Weigh
         ("bias", weights.bias, bias),
     ]
     wrong = [
-        (name, f"needed {shape}", f"received {tuple(tensor.shape)}")
+        (name, f"needed {shape}", f"received {known_shape(tensor)}")
         for name, tensor, shape in needed
-        if len(tensor.shape) != len(shape)
-        or any(
-            isinstance(a, int) and isinstance(b, int) and a != b
-            for a, b in zip(tensor.shape, shape, strict=True)
-        )
+        if not same_shape(known_shape(tensor), shape)
     ]
     if wrong:
         raise StructureError(
             f"{cell.name}: what it hands to the kernel of a {cell.builtin} does not fit"
-            f" inputs of {tuple(inputs.shape)}.\n{table(wrong)}\n"
+            f" inputs of {known_shape(inputs)}.\n{table(wrong)}\n"
             "  Look at the weights that equivalent() gives; and train a layer with dropout in"
             " one thread at a time."
         )

@@ -26,12 +26,14 @@ class Machine:
         device: `"gpu"` or `"cpu"`.
         dtype: the compute dtype.
         xla: whether the call is part of a graph that XLA compiles as a whole.
+        transformed: whether a transform such as `torch.vmap` looks inside of the call.
     """
 
     backend: str
     device: str = "cpu"
     dtype: str = "float32"
     xla: bool = False
+    transformed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,8 @@ so the table does not depend on its version."""
 
 def kernel_for(builtin: BuiltinName | None, machine: Machine) -> Kernel | None:
     """The kernel that runs `builtin` on `machine`; None if there is none."""
+    if machine.transformed:
+        return None
     for kernel in KERNELS:
         if (
             (kernel.backend, kernel.device) == (machine.backend, machine.device)

@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from kcells.engine.facts import MaskKind
 from kcells.errors import StructureError
-from kcells.structure import conform, leaves_with_paths, map_leaves, plain
+from kcells.structure import conform, known_shape, leaves_with_paths, map_leaves, plain, same_shape
 from kcells.types import Structure, Tensor
 
 __all__ = ["as_wide", "combine", "harmless", "kind_of", "only_where", "select"]
@@ -59,11 +59,8 @@ def _spread(mask: Structure, inputs: Structure) -> Structure:
 
 
 def _check_shape(path: str, mask: Any, sequence: Any, who: str) -> None:
-    wanted, given = tuple(sequence.shape[:2]), tuple(mask.shape)
-    fits = len(given) == 2 and all(
-        a is None or b is None or a == b for a, b in zip(wanted, given, strict=True)
-    )
-    if not fits:
+    wanted, given = known_shape(sequence)[:2], known_shape(mask)
+    if not same_shape(wanted, given):
         raise StructureError(
             f"{who}: {path} must have the shape (batch, time) of the inputs.\n"
             f"  needed:   {wanted}\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from keras import ops
 
+from kcells.engine import backends
 from kcells.engine.masks import as_wide, only_where
 from kcells.types import Tensor
 
@@ -27,7 +28,9 @@ class Rows:
         self.count = ops.sum(ops.cast(mask, "int32"), axis=0)
         self.has_steps = self.count > 0
         self.is_padding = time >= self.count
-        self._order = ops.argsort(ops.where(mask, time, time + length), axis=0)
+        # Sorted numbers tell where they were, so that nothing has to sort places: PyTorch's
+        # exporter for ONNX knows `sort`, and not what Keras calls for `argsort`.
+        self._order = ops.sort(ops.where(mask, time, time + length), axis=0) % length
 
     def to_the_front(self, inputs: Tensor) -> Tensor:
         """`inputs` with the steps that count first, and zeros after them."""
@@ -46,7 +49,7 @@ class Rows:
 
         Of no meaning in a row without one.
         """
-        return _at(outputs, ops.take_along_axis(self._order, self._last, axis=0))[0]
+        return _at(outputs, _at(self._order, self._last))[0]
 
     def back(
         self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False
@@ -66,7 +69,7 @@ class Rows:
     def repeated(self, outputs: Tensor) -> Tensor:
         """`outputs`, where a masked step has that of the last valid step before it, or zero."""
         until = ops.cumsum(ops.cast(self.mask, "int32"), axis=0)
-        source = ops.take_along_axis(self._order, ops.maximum(until - 1, 0), axis=0)
+        source = _at(self._order, ops.maximum(until - 1, 0))
         return only_where(until > 0, _at(outputs, source))
 
     @property
@@ -76,4 +79,4 @@ class Rows:
 
 def _at(sequence: Tensor, index: Tensor) -> Tensor:
     """`sequence[index[t, b], b]` for every t and b."""
-    return ops.take_along_axis(sequence, as_wide(index, sequence), axis=0)
+    return backends.current().steps_at(sequence, as_wide(index, sequence))

@@ -37,7 +37,7 @@ from kcells.errors import CellError
 from kcells.structure import plain
 from kcells.types import Step, Structure, Tensor
 
-__all__ = ["execute", "execute_both"]
+__all__ = ["execute", "execute_both", "has_steps"]
 
 
 def execute(
@@ -60,7 +60,7 @@ def execute(
         states: the initial state, in the structure of `cell.sizes`.
         mask: `(batch, time)` bool, or None.
         outputs: specs of the outputs of one step, for a plan with members a list with those
-            of each; not needed where a kernel runs.
+            of each; not needed where a kernel runs over some steps.
         options: the layer's options.
         settings: how to run a loop; the plan says whether it is compiled.
         constants: passed on to the cell.
@@ -70,9 +70,9 @@ def execute(
         states.
     """
     first = tree.flatten(inputs)[0]
-    if first.shape[1] == 0:
-        specs = _of_the_last(plan, outputs)
-        return _nothing(_zeros(specs, ops.shape(first)[0]), options), states
+    if not has_steps(first):
+        lead = ops.shape(first)[: 2 if options.return_sequences else 1]
+        return _zeros(_of_the_last(plan, outputs), *lead), states
     inputs = tree.map_structure(_swap_batch_and_time, inputs)
     mask = None if mask is None else _swap_batch_and_time(mask)
     if options.go_backwards:
@@ -82,6 +82,15 @@ def execute(
     if options.return_sequences:
         found = tree.map_structure(_swap_batch_and_time, found)
     return found, states
+
+
+def has_steps(sequence: Tensor) -> bool:
+    """Whether there is anything to run over: some steps, and numbers in them.
+
+    Keras asks for the shapes of what a model returns by calling it on PyTorch's device
+    "meta", where all that a loop of thousands of steps could tell is known before.
+    """
+    return bool(sequence.shape[1] != 0) and backends.current().has_numbers(sequence)
 
 
 def _run(
@@ -97,7 +106,8 @@ def _run(
 ) -> tuple[Structure, Structure]:
     """`execute` with the time first, in the order of processing."""
     training = settings.training
-    settings = dataclasses.replace(settings, compiles=plan.compiles)
+    checkpoint = settings.checkpoint and not plan.machine.transformed
+    settings = dataclasses.replace(settings, compiles=plan.compiles, checkpoint=checkpoint)
     if plan.members:
         return _one_after_the_other(plan, cell, inputs, states, mask, outputs, options, settings)
     if plan.calls_kernel:
@@ -326,22 +336,15 @@ def _like(output: Structure, specs: Structure) -> Structure:
     return tree.pack_sequence_as(specs, flat)
 
 
-def _zeros(specs: Structure, batch: Tensor) -> Structure:
+def _zeros(specs: Structure, *lead: Tensor) -> Structure:
     return tree.map_structure(
-        lambda spec: ops.zeros((batch, *spec.shape[1:]), dtype=spec.dtype), specs
+        lambda spec: ops.zeros((*lead, *spec.shape[1:]), dtype=spec.dtype), specs
     )
 
 
 def _of_the_last(plan: Plan, outputs: Structure) -> Structure:
     """Specs of what the uppermost cell of a stack gives; of any other cell its own."""
     return _of_the_last(plan.members[-1], outputs[-1]) if plan.members else outputs
-
-
-def _nothing(zeros: Structure, options: LoopOptions) -> Structure:
-    """The outputs of a sequence of length zero."""
-    if not options.return_sequences:
-        return zeros
-    return tree.map_structure(lambda leaf: ops.expand_dims(leaf, 1)[:, :0], zeros)
 
 
 def _swap_batch_and_time(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from kcells.cells.equivalence import is_keras_cell
 from kcells.engine.conditions import all_hold
 from kcells.engine.facts import facts_of
 from kcells.engine.plan_both import DirectionFacts, choose_both
-from kcells.engine.run import execute_both
+from kcells.engine.run import execute_both, has_steps
 from kcells.layers.calls import Call
 from kcells.layers.rnn import RNN
 from kcells.reasons import Reason
@@ -56,7 +56,7 @@ def run_both(
         return None
     forward, backward = calls
     options = forward.layer.loop_options
-    if forward.sequences.shape[1] == 0:
+    if not has_steps(forward.sequences):
         return None
     results = execute_both(
         forward.layer.bound,

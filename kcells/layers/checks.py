@@ -12,7 +12,15 @@ from kcells.engine import backends
 from kcells.engine.backends.base import SizeCheck
 from kcells.engine.masks import combine
 from kcells.errors import ConfigurationError, StructureError, table
-from kcells.structure import agree, leaves_with_paths, map_leaves, outline, plain
+from kcells.structure import (
+    agree,
+    known_shape,
+    leaves_with_paths,
+    map_leaves,
+    outline,
+    plain,
+    same_shape,
+)
 from kcells.types import Structure, Tensor
 
 __all__ = ["CallChecks", "Given", "check_sizes_at_run_time", "check_states"]
@@ -59,7 +67,7 @@ class CallChecks:
         """
         sequences = plain(sequences)
         batch, time = agree(sequences, "inputs", self.who)
-        self._check_length(time)
+        self._check_length(sequences, time)
         self._check_constants(constants)
         self._check_batch_size(batch)
         if initial_state is not None:
@@ -68,8 +76,10 @@ class CallChecks:
             mask = map_leaves(lambda leaf, _: get_mask(leaf), sequences)
         return Given(sequences, initial_state, combine(mask, sequences, self.who))
 
-    def _check_length(self, time: int | None) -> None:
-        if self.unroll and time is None:
+    def _check_length(self, sequences: Structure, time: int | None) -> None:
+        # The tensor that TorchScript has for a size holds the number.
+        is_traced = ops.is_tensor(tree.flatten(sequences)[0].shape[1])
+        if self.unroll and time is None and not is_traced:
             raise ConfigurationError(
                 f"{self.who}: unroll=True needs the number of time steps, which is not known.\n"
                 "  Give it: keras.Input(shape=(time, features)); or leave unroll out."
@@ -106,11 +116,8 @@ def check_states(
     rows = []
     for (path, leaf), size in zip(leaves_with_paths(states, root), sizes, strict=True):
         wanted = size.batched(batch)
-        shape = tuple(dim if isinstance(dim, int) else None for dim in ops.shape(leaf))
-        fits = len(shape) == len(wanted) and all(
-            a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
-        )
-        if not fits:
+        shape = known_shape(leaf)
+        if not same_shape(shape, wanted):
             rows.append((path, f"needed {wanted}", f"received {shape}"))
     if rows:
         raise StructureError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import keras
+from keras import tree
 
 from kcells.engine import backends
 from kcells.engine.facts import LayerFacts, MaskKind, facts_of
@@ -13,7 +14,7 @@ from kcells.engine.kernels import Machine
 from kcells.engine.plan import Plan, choose
 from kcells.errors import ArgumentError, DispatchError, table
 from kcells.reasons import Reason
-from kcells.types import Tensor
+from kcells.types import Structure, Tensor
 
 __all__ = [
     "POLICIES",
@@ -104,7 +105,7 @@ def check_choice(name: str, choice: Any) -> Choice:
 
 def plan_for(
     layer: Any,
-    inputs: Tensor = None,
+    given: Structure = None,
     mask: MaskKind = "not known yet",
     takes_constants: bool = False,
     obstacle: str = "",
@@ -113,15 +114,21 @@ def plan_for(
 
     Args:
         layer: the layer.
-        inputs: a tensor of the call, for its device; by default the backend's.
+        given: what goes into the call, the sequences first: for their device, which is the
+            backend's by default, and for a transform that looks inside.
         mask: what mask the call has.
         takes_constants: whether it has constants.
         obstacle: what is known to keep the loop from being compiled. A new call has to find
             out for itself: another trace may have no such thing in its way.
     """
     backend = backends.current()
-    dtype = layer.bound.compute_dtype
-    machine = Machine(keras.backend.backend(), backend.device(inputs), dtype, backend.under_xla())
+    machine = Machine(
+        keras.backend.backend(),
+        backend.device(tree.flatten(given)[0]),
+        layer.bound.compute_dtype,
+        backend.under_xla(),
+        backend.transformed(_all_that_goes_in(layer.cell, given)),
+    )
     facts = LayerFacts(
         layer.dispatch,
         layer.unroll,
@@ -133,6 +140,12 @@ def plan_for(
         layer.parallel,
     )
     return choose(facts_of(layer.bound), facts, machine, mask)
+
+
+def _all_that_goes_in(cell: Any, given: Structure) -> Iterator[Tensor]:
+    yield from tree.flatten(given)
+    if isinstance(cell, keras.layers.Layer):
+        yield from (variable.value for variable in cell.variables)
 
 
 def settings_of(layer: Any, **defaults: Any) -> dict[str, Any]:

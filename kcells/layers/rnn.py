@@ -27,6 +27,7 @@ from kcells.layers import dispatch as policies
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
+from kcells.layers.exports import check_export
 from kcells.layers.memory import Memory, first_states
 from kcells.layers.saved import saved_cell
 from kcells.layers.settings import settings_for
@@ -171,7 +172,7 @@ class RNN(stock.RNN):
 
     def plan_for(
         self,
-        inputs: Tensor = None,
+        given: Structure = None,
         mask: MaskKind = "not known yet",
         takes_constants: bool = False,
     ) -> Plan:
@@ -179,7 +180,7 @@ class RNN(stock.RNN):
 
         The arguments are those of `layers.dispatch.plan_for`.
         """
-        return policies.plan_for(self, inputs, mask, takes_constants, self.obstacle)
+        return policies.plan_for(self, given, mask, takes_constants, self.obstacle)
 
     # -- Building
 
@@ -191,7 +192,8 @@ class RNN(stock.RNN):
     ) -> None:
         """Builds the cell for one step of `sequences_shape`."""
         sequences = shape_leaves(sequences_shape)
-        batch, _ = agree(sequences, "inputs", self._who)
+        batch, time = agree(sequences, "inputs", self._who)
+        self._traces.lengths.add(time)
         self._build_cell(sequences, constants_shape)
         if self.stateful:
             self._build_memory(batch)
@@ -252,8 +254,10 @@ class RNN(stock.RNN):
         check_sizes_at_run_time(given, states, self._who)
         kind: MaskKind = "none" if given.mask is None else "not known yet"
         takes = constants is not None
-        plan = policies.plan_for(self, first, kind, takes)
+        tensors = [given.sequences, states, given.mask, constants]
+        plan = policies.plan_for(self, tensors, kind, takes)
         call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
+        check_export(call, self._traces.lengths)
         note_call(call)
         return call
 
@@ -344,6 +348,7 @@ class RNN(stock.RNN):
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
         batch, time = agree(sequences, "inputs", self._who)
+        self._traces.lengths.add(time)
         lead = (batch, time) if self.return_sequences else (batch,)
         result = output_specs(outputs, lead, self.compute_dtype)
         if not self.return_state:

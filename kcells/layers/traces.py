@@ -10,6 +10,7 @@ from keras import tree
 from kcells.cells.inference import infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.plan import Plan
+from kcells.engine.run import has_steps
 from kcells.structure import leaves_with_paths, map_leaves, plain
 from kcells.types import Structure
 
@@ -23,17 +24,19 @@ class Traces:
 
     Attributes:
         latest: what was found last; None before the first time.
+        lengths: the numbers of steps that the layer was built and symbolically called for.
     """
 
     def __init__(self) -> None:
         self._known: dict[Any, Structure] = {}
         self.latest: Structure = None
+        self.lengths: set[int | None] = set()
 
     def for_plan(
         self, plan: Plan, cell: BoundCell, sequences: Structure, constants: Structure
     ) -> Structure:
         """What `execute` wants to know of the outputs of one step, for this plan."""
-        if plan.calls_kernel and tree.flatten(sequences)[0].shape[1] != 0:
+        if plan.calls_kernel and has_steps(tree.flatten(sequences)[0]):
             return None
         if not plan.members:
             return self.outputs(cell, sequences, constants)

@@ -12,8 +12,10 @@ from calls_and_gradients import (
 )
 from keras import layers, ops, tree
 from linear_cells import FEATURES, KINDS, Constant, Gated, built, sequences
+from mixing_cell import COLUMNS, ROWS, VECTOR, MixingCell
 
 import kcells
+from kcells.errors import KCellsError
 
 BATCH, TIME = 3, 6
 
@@ -38,6 +40,33 @@ def test_symbolic_batch_and_time(rng, checkpoint):
     for batch, time in ((3, 6), (1, 2)):
         x = rng.normal(size=(batch, time, FEATURES)).astype("float32")
         close(traced.call(x), layer(x), 1e-5)
+
+
+@on_jax
+def test_symbols_for_the_sizes_of_a_structure(rng):
+    """One symbol for all leaves, or two that JAX knows to be equal; a third it refuses itself."""
+    import jax
+    from jax import export
+
+    shapes = {"vector": (VECTOR,), "matrix": (ROWS, COLUMNS)}
+    inputs = {key: keras.Input((None, *shape), name=key) for key, shape in shapes.items()}
+    layer = kcells.RNN(MixingCell(), return_sequences=True)
+    model = keras.Model(inputs, layer(inputs))
+
+    def traced(batch, constraints=()):
+        symbols = export.symbolic_shape(f"b, t, {batch}, u", constraints=constraints)
+        specs = {
+            key: jax.ShapeDtypeStruct((*lead, *shape), "float32")
+            for lead, (key, shape) in zip((symbols[:2], symbols[2:]), shapes.items(), strict=True)
+        }
+        return export.export(jax.jit(lambda x: model(x)))(specs)
+
+    x = {k: rng.normal(size=(2, 5, *shape)).astype("float32") for k, shape in shapes.items()}
+    close(traced("b", ["t == u"]).call(x), model(x), 1e-5)
+    close(traced("c", ["b == c", "t == u"]).call(x), model(x), 1e-5)
+    with pytest.raises(ValueError, match=r"b.*c|t.*u") as caught:
+        traced("c")
+    assert not isinstance(caught.value, KCellsError)
 
 
 # -- Graphs of TensorFlow

@@ -117,12 +117,20 @@ def test_conditions_of_the_author_count():
         (Machine("jax", "gpu", "float16"), "the kernel takes the dtype"),
         (Machine("torch", "cpu", "float16"), "the kernel takes the dtype"),
         (Machine("jax", "cpu"), "the backend has a kernel on this device"),
+        (Machine("torch", transformed=True), "no transform looks inside of the call"),
     ],
 )
 def test_what_the_machine_cannot_do_is_left_to_the_loop(machine, condition):
     plan = choose(CellFacts("lstm", splits_step=True), AUTO, machine)
     assert (plan.path, plan.kernel) == ("fused", "loop")
     assert against(plan)[0] == condition
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+def test_steps_are_repeated_where_no_transform_looks_inside(transformed):
+    layer = LayerFacts(checkpoint=True)
+    plan = choose(CellFacts(), layer, Machine("torch", transformed=transformed))
+    assert ("the backward pass repeats blocks of steps" in against(plan)) == transformed
 
 
 @pytest.mark.parametrize("mask", ["left-padded", "with holes", "with a fully masked row"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
@@ -129,6 +129,15 @@ class Backend(Protocol):
         """
         ...
 
+    def steps_at(self, sequence: Any, index: Any) -> Any:
+        """`sequence[index[t, b], b]` for every t and b.
+
+        Args:
+            sequence: `(time, batch, ...)`.
+            index: int, `(steps, batch, 1, ...)`, of the rank of `sequence`.
+        """
+        ...
+
     def device(self, tensor: Any = None) -> str:
         """`"gpu"` or `"cpu"`: where `tensor` is, or where the backend puts one.
 
@@ -138,6 +147,22 @@ class Backend(Protocol):
 
     def under_xla(self) -> bool:
         """Whether the graph that is being made will be compiled by XLA as a whole."""
+        ...
+
+    def transformed(self, tensors: Iterable[Any]) -> bool:
+        """Whether a transform looks inside of the call, so that no kernel may run.
+
+        Args:
+            tensors: all that goes into the call; asked for only where it matters.
+        """
+        ...
+
+    def has_numbers(self, tensor: Any) -> bool:
+        """Whether there is more to `tensor` than its shape and dtype."""
+        ...
+
+    def writes_onnx(self) -> bool:
+        """Whether the call is traced for a file in the format ONNX."""
         ...
 
     def fused(

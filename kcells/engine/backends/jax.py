@@ -8,14 +8,14 @@ updated values travel in the carry.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import keras
 from jax import lax
 from jax import numpy as jnp
-from keras import tree
+from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
@@ -24,7 +24,19 @@ from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
-__all__ = ["as_one", "check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
+__all__ = [
+    "as_one",
+    "check_sizes",
+    "device",
+    "fused",
+    "has_numbers",
+    "linear_scan",
+    "scan",
+    "steps_at",
+    "transformed",
+    "under_xla",
+    "writes_onnx",
+]
 
 
 def device(tensor: Any = None) -> str:
@@ -34,8 +46,28 @@ def device(tensor: Any = None) -> str:
     return "gpu" if platform in ("gpu", "cuda") else "cpu"
 
 
+def steps_at(sequence: Any, index: Any) -> Any:
+    """See `base.Backend.steps_at`."""
+    return ops.take_along_axis(sequence, index, axis=0)
+
+
 def under_xla() -> bool:
     """See `base.Backend.under_xla`; whatever runs in JAX does, and its kernels know."""
+    return False
+
+
+def transformed(tensors: Iterable[Any]) -> bool:
+    """See `base.Backend.transformed`; JAX transforms what a kernel does too."""
+    return False
+
+
+def has_numbers(tensor: Any) -> bool:
+    """See `base.Backend.has_numbers`."""
+    return True
+
+
+def writes_onnx() -> bool:
+    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
     return False
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import tree
+from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
@@ -17,7 +17,19 @@ from kcells.engine.backends.tensorflow_own_loop import OwnLoop, runs_outside_of_
 from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 
-__all__ = ["as_one", "check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
+__all__ = [
+    "as_one",
+    "check_sizes",
+    "device",
+    "fused",
+    "has_numbers",
+    "linear_scan",
+    "scan",
+    "steps_at",
+    "transformed",
+    "under_xla",
+    "writes_onnx",
+]
 
 
 def device(tensor: Any = None) -> str:
@@ -25,6 +37,11 @@ def device(tensor: Any = None) -> str:
     decides."""
     is_cuda = bool(tf.sysconfig.get_build_info().get("is_cuda_build"))
     return "gpu" if is_cuda and tf.config.list_logical_devices("GPU") else "cpu"
+
+
+def steps_at(sequence: Any, index: Any) -> Any:
+    """See `base.Backend.steps_at`."""
+    return ops.take_along_axis(sequence, index, axis=0)
 
 
 def under_xla() -> bool:
@@ -39,6 +56,21 @@ def under_xla() -> bool:
         if context is not None and context.IsXLAContext():
             return True
         graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def transformed(tensors: Iterable[Any]) -> bool:
+    """See `base.Backend.transformed`; TensorFlow has no transforms."""
+    return False
+
+
+def has_numbers(tensor: Any) -> bool:
+    """See `base.Backend.has_numbers`."""
+    return True
+
+
+def writes_onnx() -> bool:
+    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
     return False
 
 

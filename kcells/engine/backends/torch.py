@@ -16,9 +16,10 @@ import torch
 from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
-from kcells.cells.linear import Product
+from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.torch_around import traced, transformed
 from kcells.engine.backends.torch_checkpoint import (
     in_many_nodes,
     in_one_node,
@@ -30,7 +31,19 @@ from kcells.engine.backends.unrolled import scan as plain_scan
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
-__all__ = ["as_one", "check_sizes", "device", "fused", "linear_scan", "scan", "under_xla"]
+__all__ = [
+    "as_one",
+    "check_sizes",
+    "device",
+    "fused",
+    "has_numbers",
+    "linear_scan",
+    "scan",
+    "steps_at",
+    "transformed",
+    "under_xla",
+    "writes_onnx",
+]
 
 
 def device(tensor: Any = None) -> str:
@@ -42,9 +55,25 @@ def device(tensor: Any = None) -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
+def steps_at(sequence: Any, index: Any) -> Any:
+    """See `base.Backend.steps_at`; by the operation that every exporter knows."""
+    sequence = ops.convert_to_tensor(sequence)
+    return torch.gather(sequence, 0, index.long().expand(-1, -1, *sequence.shape[2:]))
+
+
 def under_xla() -> bool:
     """See `base.Backend.under_xla`."""
     return False
+
+
+def has_numbers(tensor: Any) -> bool:
+    """See `base.Backend.has_numbers`: on the device "meta" there are none."""
+    return not tensor.is_meta
+
+
+def writes_onnx() -> bool:
+    """See `base.Backend.writes_onnx`."""
+    return bool(torch.onnx.is_in_onnx_export())
 
 
 def fused(
@@ -54,8 +83,8 @@ def fused(
     weights: Sequence[Weights],
 ) -> tuple[list[Any], list[list[Any]]]:
     """See `base.Backend.fused`."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if builtin == "gru" and device(inputs) == "cpu" and not traced:
+    written = traced() or torch.compiler.is_compiling()
+    if builtin == "gru" and device(inputs) == "cpu" and not written:
         return cpu_gru(inputs, states, weights)
     convert = _lstm_weights if builtin == "lstm" else _gru_weights
     parameters = [tensor for direction in weights for tensor in convert(direction)]
@@ -68,8 +97,9 @@ def fused(
         has_biases=True,
         num_layers=1,
         dropout=0.0,
-        # Without it the kernel keeps nothing for the backward pass.
-        train=torch.is_grad_enabled(),
+        # Without it the kernel keeps nothing for the backward pass. A script says once what
+        # goes for all of its calls.
+        train=torch.is_grad_enabled() or torch.jit.is_tracing(),
         bidirectional=len(weights) == 2,
         batch_first=False,
     )
@@ -112,7 +142,7 @@ def scan(
     settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
-    if not settings.checkpoint or not torch.is_grad_enabled():
+    if not settings.checkpoint or not torch.is_grad_enabled() or traced():
         return _in_blocks(step, carry, xs, emits, settings)
     flat_carry, flat_xs = tree.flatten(carry), tree.flatten(xs)
     # Copies of what a step may update: the variables are overwritten at the end.
@@ -166,9 +196,12 @@ def _in_blocks(
 ) -> tuple[Structure, Structure]:
     """The steps in turn; the input side for as many at once as stay in a CPU's cache."""
     flat_xs = tree.flatten(xs)
+    # In a trace the sizes are symbols, and to compare them would settle them.
+    if settings.project is None or flat_xs[0].is_cuda or traced():
+        return plain_scan(step, carry, xs, emits=emits, variables=[], settings=settings)
     length, numbers = len(flat_xs[0]), sum(leaf.numel() for leaf in tree.flatten(carry))
     block = max(1, THRESHOLDS.torch_projects // max(1, numbers))
-    if settings.project is None or flat_xs[0].is_cuda or block >= length:
+    if block >= length:
         return plain_scan(step, carry, xs, emits=emits, variables=[], settings=settings)
     emitted = []
     for parts in zip(*(leaf.split(block) for leaf in flat_xs), strict=True):
@@ -188,7 +221,18 @@ def as_one(
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:
     """See `base.Backend.linear_scan`."""
+    if traced():
+        return _step_by_step(a, b, first, product)
     if product == "elementwise":
         return LinearScan.apply(a, b, first, False)
     a, b, first = (torch.view_as_complex(x.contiguous()) for x in (a, b, first))
     return torch.view_as_real(LinearScan.apply(a, b, first, False))
+
+
+def _step_by_step(a: Any, b: Any, first: Any, product: Product) -> Any:
+    """The recurrence in plain operations on real numbers, which every exporter knows."""
+    rows = []
+    for coefficient, row in zip(a.unbind(0), b.unbind(0), strict=True):
+        first = multiply(product, coefficient, first) + row
+        rows.append(first)
+    return torch.stack(rows)

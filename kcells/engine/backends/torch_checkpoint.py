@@ -34,10 +34,12 @@ class _Block(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         # With a graph of its own if the gradient is to be differentiated again.
         further = torch.is_grad_enabled()
-        tensors = ctx.saved_tensors
-        if not further:
-            needed = ctx.needs_input_grad[2:]
-            tensors = [t.detach().requires_grad_(n) for t, n in zip(tensors, needed, strict=True)]
+        if further:
+            # Of its own arguments: a state comes from the weights too, by way of other blocks.
+            tensors = [t.view_as(t) for t in ctx.saved_tensors]
+        else:
+            pairs = zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True)
+            tensors = [t.detach().requires_grad_(needed) for t, needed in pairs]
         with torch.enable_grad():
             results = ctx.again(lambda: ctx.function(*tensors))
         pairs = zip(results, gradients, strict=True)

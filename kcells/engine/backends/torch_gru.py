@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kcells.engine.backends.base import Weights
+from kcells.engine.backends.torch_around import transformed
 
 __all__ = ["cpu_gru"]
 
@@ -44,8 +45,8 @@ class _GRULoop(torch.autograd.Function):
     the loop backwards is a product with them and one with `U`. The gradient of `U` is one
     product after the loop.
 
-    Where the gradient is to be differentiated again, it is that of the same loop in plain
-    operations.
+    Where the gradient is to be differentiated again, or many are asked for at once, it is
+    that of the same loop in plain operations.
     """
 
     @staticmethod
@@ -77,8 +78,8 @@ class _GRULoop(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
         hs, gates, candidates, products, *inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_differentiable(inputs, gradient, ctx.needs_input_grad), None
+        if torch.is_grad_enabled() or transformed([gradient]):
+            return *_step_by_step(inputs, gradient, ctx.needs_input_grad), None
         recurrent_kernel = inputs[2]
         length, batch, units = gradient.shape
         transposed = recurrent_kernel.T.contiguous()
@@ -119,9 +120,21 @@ class _GRULoop(torch.autograd.Function):
         return into_projected, current, into_kernel, into_bias, None
 
 
-def _differentiable(inputs: Sequence[Any], gradient: Any, needed: Sequence[bool]) -> list[Any]:
-    """The gradients that are needed, with a graph of their own."""
-    projected, h, recurrent_kernel, bias = inputs
+def _step_by_step(inputs: Sequence[Any], gradient: Any, needed: Sequence[bool]) -> list[Any]:
+    """The gradients that are needed, with a graph of their own if one is being made."""
+    further = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: the first state may come from the same weights, by way of another call.
+        inputs = [t.view_as(t) for t in inputs]
+        outputs = _plain(*inputs)
+    sought = [k for k, is_needed in enumerate(needed[: len(inputs)]) if is_needed]
+    found = torch.autograd.grad(
+        outputs, [inputs[k] for k in sought], gradient, create_graph=further, allow_unused=True
+    )
+    return [dict(zip(sought, found, strict=True)).get(k) for k in range(len(inputs))]
+
+
+def _plain(projected: Any, h: Any, recurrent_kernel: Any, bias: Any) -> Any:
     outputs = []
     for x in projected:
         x_gates, x_candidate = x.tensor_split([2 * h.shape[-1]], dim=-1)
@@ -131,12 +144,4 @@ def _differentiable(inputs: Sequence[Any], gradient: Any, needed: Sequence[bool]
         z, r = torch.sigmoid(x_gates + h_gates).chunk(2, dim=-1)
         h = torch.lerp(torch.tanh(x_candidate + r * h_candidate), h, z)
         outputs.append(h)
-    sought = [k for k, tensor in enumerate(inputs) if needed[k]]
-    found = torch.autograd.grad(
-        torch.stack(outputs),
-        [inputs[k] for k in sought],
-        gradient,
-        create_graph=True,
-        allow_unused=True,
-    )
-    return [dict(zip(sought, found, strict=True)).get(k) for k in range(len(inputs))]
+    return torch.stack(outputs)

@@ -1,0 +1,59 @@
+"""What a script or a file cannot hold, said before one is written."""
+
+from __future__ import annotations
+
+from keras import ops, tree
+
+from kcells.engine import backends
+from kcells.engine.plan import Plan
+from kcells.errors import ConfigurationError
+from kcells.layers.calls import Call
+
+__all__ = ["check_export"]
+
+
+def check_export(call: Call, lengths: set[int | None]) -> None:
+    """Looks at a call that is traced for TorchScript or ONNX; any other is as it should be.
+
+    Args:
+        call: the call.
+        lengths: for how many steps the layer was built and symbolically called; None where
+            the number was not known.
+
+    Raises:
+        ConfigurationError: if it would compute something else than the layer does.
+    """
+    length = tree.flatten(call.sequences)[0].shape[1]
+    # While TorchScript traces, which it does for ONNX too, sizes are tensors.
+    is_script, is_file = ops.is_tensor(length), backends.current().writes_onnx()
+    who = f'{call.layer.bound.name} (layer "{call.layer.name}")'
+    if call.layer.stateful and (is_script or is_file):
+        raise ConfigurationError(
+            f"{who}: stateful=True remembers the states of one call for the next, and ONNX and"
+            " TorchScript have no memory.\n"
+            "  Pass the states in and out: initial_state=keras.Input(...) and"
+            " return_state=True; or export a model with stateful=False."
+        )
+    # Keras traces an unknown length as 1.
+    may_be_any = is_script and is_file and int(length) == 1 and lengths != {1}
+    if may_be_any and _steps_are_written_out(call.plan):
+        raise ConfigurationError(
+            f"{who}: PyTorch writes a loop into a file step by step, and the number of time"
+            " steps is not known.\n"
+            f"  length in the trace: 1; lengths that the layer was built for:"
+            f" {_listed(lengths)}\n"
+            "  Give it: model.export(..., input_signature=[keras.InputSpec(shape=(None, time,"
+            " features), ...)]); for files of one step, build a model on keras.Input((1,"
+            " features)) with a layer of its own."
+        )
+
+
+def _steps_are_written_out(plan: Plan) -> bool:
+    if plan.members:
+        return any(map(_steps_are_written_out, plan.members))
+    return not plan.calls_kernel
+
+
+def _listed(lengths: set[int | None]) -> str:
+    known = sorted(length for length in lengths if length is not None)
+    return ", ".join([*map(str, known), *(["any"] if None in lengths else [])]) or "none"
