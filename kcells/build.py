@@ -7,13 +7,15 @@ import inspect
 from typing import Any
 
 import keras
+from keras import tree
 
 from kcells import registry, stock
 from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
+from kcells.cells.numbers import plain_numbers
 from kcells.cells.protocol import check_cell
 from kcells.engine.conditions import all_hold, substitution
 from kcells.engine.facts import CellFacts, LayerFacts
-from kcells.errors import ArgumentError, CellError
+from kcells.errors import ArgumentError, CellError, ConfigurationError
 from kcells.layers.builtin import GRU, LSTM
 from kcells.layers.dispatch import Dispatch, check_dispatch
 from kcells.layers.options import EVERY_LAYER, RNN_OPTIONS, split_options
@@ -100,6 +102,7 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     for_layer, for_cell = split_options(kwargs)
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
     made = _make(name, args, for_cell, shared)
+    _check_input_shape(for_layer.get("input_shape"))
     declared = equivalence_of(made)
     may_stand_in = all_hold(
         substitution(
@@ -121,6 +124,16 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
         elif made is not name:
             return stand_in(**declared.arguments, **for_layer, dispatch=dispatch)
     return RNN(made, dispatch=dispatch, **for_layer)
+
+
+def _check_input_shape(shape: Any) -> None:
+    """Raises `ConfigurationError` for a structure, of which Keras makes no model."""
+    is_shape = isinstance(shape, (list, tuple)) and not any(map(tree.is_nested, shape))
+    if shape is not None and not is_shape:
+        raise ConfigurationError(
+            f"input_shape is the shape of one tensor, (time, features); received {shape!r}.\n"
+            "  For nested inputs call the layer on a structure of keras.Input(shape)."
+        )
 
 
 _STAND_INS: dict[Any, type[RNN]] = {"lstm": LSTM, "gru": GRU}
@@ -193,6 +206,8 @@ def _construct(
     if unknown and not _is_open(cls):
         raise _unknown_argument(cls, unknown[0], accepted or frozenset())
     taken = {key: value for key, value in shared.items() if accepted is None or key in accepted}
+    args = tuple(map(plain_numbers, args))
+    kwargs = {key: plain_numbers(value) for key, value in kwargs.items()}
     try:
         made = cls(*args, **kwargs, **taken)
     except (TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from kcells.errors import (
     AmbiguousCellError,
     ArgumentError,
     CellError,
+    ConfigurationError,
     KCellsError,
     PluginLoadError,
     UnknownCellError,
@@ -290,7 +291,9 @@ def test_the_nearest_argument_is_suggested(wrong, right):
 
 def test_all_arguments_are_listed():
     layer_takes = "activity_regularizer, autocast, checkpoint, compile, dispatch, dtype,"
-    layer_takes += " go_backwards, name, parallel, return_sequences, return_state, stateful,"
+    layer_takes += (
+        " go_backwards, input_shape, name, parallel, return_sequences, return_state, stateful,"
+    )
     more = "tbptt, trainable, unroll, zero_output_for_mask"
     assert refused(PlainCell, 4, zebra=1) == (
         'neither the layer nor the cell PlainCell takes an argument "zebra".\n'
@@ -422,3 +425,26 @@ def test_errors_of_the_registry_come_through(site):
                 ask(name, 4)
             with pytest.raises(error):
                 ask(["gru", name], 4)
+
+
+@pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: kcells.build("lstm", 8, **o),
+        lambda **o: kcells.build("mlstm", 8, **o),
+        lambda **o: kcells.build(["gru", "ln_gru"], 8, **o),
+        lambda **o: kcells.RNN(keras.layers.GRUCell(8), **o),
+        lambda **o: kcells.Bidirectional(kcells.build("gru", 4), **o),
+    ],
+)
+def test_input_shape_builds_a_sequential_model_at_once(make):
+    model = keras.Sequential([make(input_shape=(None, 28)), keras.layers.Dense(10)])
+    assert model.built
+    assert model.input_shape == (None, None, 28)
+    assert model.output_shape == (None, 10)
+
+
+def test_input_shape_is_one_shape():
+    with pytest.raises(ConfigurationError, match="input_shape is the shape of one tensor"):
+        kcells.build("nested", 1, 2, 3, input_shape={"a": (None, 2), "b": (None, 3, 4)})

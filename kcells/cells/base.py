@@ -15,6 +15,7 @@ from keras import tree
 
 from kcells.cells.equivalence import Equivalence
 from kcells.cells.linear import LinearRecurrence, checked, multiply
+from kcells.cells.numbers import plain_arguments
 from kcells.cells.protocol import zero_states
 from kcells.errors import CellError
 from kcells.structure import Size, size_structure
@@ -74,6 +75,12 @@ class Cell(keras.layers.Layer):
 
     state_size: Any = None
     output_size: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets constructors take numbers of NumPy, and keep and save plain ones."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = plain_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -60,14 +60,36 @@ class VariationalDropout(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator: Any = None
+        self.rate = rate
+        self._masks: Structure = None
+
+    @property
+    def rate(self) -> float:
+        """The share of entries that are dropped; another one counts from the next sequence on.
+
+        Raises:
+            ConfigurationError: if it is outside of `[0, 1)`, or if a layer is to drop that was
+                built without.
+        """
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
         if not 0.0 <= rate < 1.0:
             raise ConfigurationError(
                 f"dropout: the rate must be at least 0 and less than 1; received {rate!r}."
             )
-        self.rate = rate
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
-        self._masks: Structure = None
+        if rate and self.seed_generator is None:
+            if self.built:
+                raise ConfigurationError(
+                    f"dropout: the rate is set to {rate!r} on a layer that was built without"
+                    " dropout, and has no seed to draw from.\n"
+                    "  Give the rate to the constructor, or set it before the first call."
+                )
+            self.seed_generator = keras.random.SeedGenerator(self.seed)
+        self._rate = rate
 
     def build(self, input_shape: Structure) -> None:
         """Notes the shape of one step; `input_shape` is a structure of `(batch, ...)`."""

@@ -97,10 +97,19 @@ class InputCell(Cell):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = self.rate("dropout", dropout)
+        rate = self.rate("dropout", dropout)
         self.seed = seed
         self.state_size = self.output_size = units
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.input_dropout = VariationalDropout(rate, seed=seed, dtype=self.dtype_policy)
+
+    @property
+    def dropout(self) -> float:
+        """The share of the inputs that is dropped; see `kcells.VariationalDropout.rate`."""
+        return self.input_dropout.rate
+
+    @dropout.setter
+    def dropout(self, rate: float) -> None:
+        self.input_dropout.rate = self.rate("dropout", rate)
 
     def positive(self, name: str, value: Any) -> int:
         """`value`, which has to be a positive int: the argument `name`."""
@@ -232,12 +241,19 @@ class StandardCell(InputCell):
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.recurrent_dropout = self.rate("recurrent_dropout", recurrent_dropout)
+        rate = self.rate("recurrent_dropout", recurrent_dropout)
         # One seed for both would draw the same masks wherever features == units.
         seed = None if self.seed is None else self.seed + 1
-        self.state_dropout = VariationalDropout(
-            recurrent_dropout, seed=seed, dtype=self.dtype_policy
-        )
+        self.state_dropout = VariationalDropout(rate, seed=seed, dtype=self.dtype_policy)
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """The share of the state that is dropped; see `kcells.VariationalDropout.rate`."""
+        return self.state_dropout.rate
+
+    @recurrent_dropout.setter
+    def recurrent_dropout(self, rate: float) -> None:
+        self.state_dropout.rate = self.rate("recurrent_dropout", rate)
 
     def build(self, input_shape: Structure) -> None:
         """Creates the weights for inputs of `(batch, features)`."""

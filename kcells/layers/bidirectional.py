@@ -31,6 +31,20 @@ _MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def _of_both(name: str) -> property:
+    """An attribute of the layer that is forward's, and that is set on both."""
+
+    def get(self: Bidirectional) -> Any:
+        return getattr(self.forward_layer, name)
+
+    def set_on_both(self: Bidirectional, value: Any) -> None:
+        for layer in self._layers_in_order:
+            if getattr(layer, name) != value:
+                setattr(layer, name, value)
+
+    return property(get, set_on_both, doc=f"`{name}` of both layers.")
+
+
 @keras.saving.register_keras_serializable(package="kcells")
 class Bidirectional(stock.Bidirectional):
     """Runs a recurrent layer in both directions of time.
@@ -80,7 +94,15 @@ class Bidirectional(stock.Bidirectional):
         # The base class knows the plain modes only.
         super().__init__(layer, "concat", weights, backward_layer, **kwargs)
         self.merge_mode = merge_mode
+        # Keras from 3.16 on has it False, and would lose the mask.
+        self.supports_masking = True
         freeze_inside(self)
+
+    # -- What is set on both layers
+
+    stateful = _of_both("stateful")
+    return_sequences = _of_both("return_sequences")
+    return_state = _of_both("return_state")
 
     # -- Building and shapes
 

@@ -19,9 +19,14 @@ EVERY_LAYER = frozenset(
 )
 """What every Keras layer takes."""
 
+_INPUT_SHAPE = "input_shape"
+"""What every Keras layer takes too, though its signature does not say so."""
+
 RNN_OPTIONS = (
-    frozenset(inspect.signature(RNN.__init__).parameters) - {"self", "cell", "kwargs"}
-) | EVERY_LAYER
+    (frozenset(inspect.signature(RNN.__init__).parameters) - {"self", "cell", "kwargs"})
+    | EVERY_LAYER
+    | {_INPUT_SHAPE}
+)
 """What `kcells.RNN` takes besides the cell."""
 
 

@@ -16,6 +16,7 @@ from keras import ops, tree
 from kcells import stock
 from kcells.cells.dropout import sequence_masks
 from kcells.cells.inference import build_for, declared_outputs
+from kcells.cells.numbers import plain_numbers
 from kcells.cells.protocol import BoundCell
 from kcells.engine.facts import MaskKind
 from kcells.engine.masks import combine
@@ -126,20 +127,21 @@ class RNN(stock.RNN):
         super(stock.RNN, self).__init__(**kwargs)
         self.bound = BoundCell(cell, owner=self)
         self.cell = cell
-        self.return_sequences = return_sequences
-        self.return_state = return_state
-        self.go_backwards = go_backwards
-        self.stateful = stateful
-        self.unroll = unroll
-        self.zero_output_for_mask = zero_output_for_mask
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self._stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
         self.dispatch = policies.check_dispatch(dispatch)
         self.compile = policies.check_choice("compile", compile)
         self.parallel = policies.check_choice("parallel", parallel)
-        self.checkpoint = policies.check_checkpoint(checkpoint, unroll)
-        self.tbptt = policies.check_tbptt(tbptt)
+        self.checkpoint = policies.check_checkpoint(plain_numbers(checkpoint), unroll)
+        self.tbptt = policies.check_tbptt(plain_numbers(tbptt))
         self.obstacle = ""  # What kept a loop from being compiled when it was last traced.
         self.supports_masking = True
         self._memory: Memory | None = None
+        self._batch: int | None = None
         self._traces = Traces()
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
@@ -153,6 +155,23 @@ class RNN(stock.RNN):
     def state_size(self) -> Structure:
         """The cell's `state_size`, in a list if it is a single shape."""
         return [self.cell.state_size] if self.bound.single_state else plain(self.cell.state_size)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether each batch starts from the states in which the last one ended.
+
+        Set later on, it counts from the next call that is no compiled one of before.
+
+        Raises:
+            ConfigurationError: if it is set on a layer that was built for any batch size.
+        """
+        return self._stateful
+
+    @stateful.setter
+    def stateful(self, stateful: bool) -> None:
+        if stateful and self.built and self._memory is None:
+            self._build_memory(self._batch)
+        self._stateful = bool(stateful)
 
     @property
     def states(self) -> Structure | None:
@@ -195,6 +214,7 @@ class RNN(stock.RNN):
         batch, time = agree(sequences, "inputs", self._who)
         self._traces.lengths.add(time)
         self._build_cell(sequences, constants_shape)
+        self._batch = batch
         if self.stateful:
             self._build_memory(batch)
         self.built = True

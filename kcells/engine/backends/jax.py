@@ -170,7 +170,8 @@ def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
     def of_a_block(state: Any, xs: Any) -> Any:
         return lax.scan(body, state, xs)
 
-    blocks = [x[:whole].reshape(-1, block, *x.shape[1:]) for x in xs]
+    # Not -1, which is no number of blocks where there are no features.
+    blocks = [x[:whole].reshape(whole // block, block, *x.shape[1:]) for x in xs]
     state, ys = lax.scan(of_a_block, first, blocks)
     ys = [y.reshape(whole, *y.shape[2:]) for y in ys]
     if whole < length:

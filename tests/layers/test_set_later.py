@@ -1,0 +1,94 @@
+"""Attributes that people set on a layer that is built: they count, or say why they can't."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kcells
+from kcells.errors import ConfigurationError
+
+X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+MAKE = {
+    "lstm": lambda: kcells.build("lstm", 4),
+    "mlstm": lambda: kcells.build("mlstm", 4),
+    "stack": lambda: kcells.build(["gru", "ln_gru"], 4),
+    "both": lambda: kcells.Bidirectional(kcells.build("ln_gru", 4)),
+}
+
+
+def numbers(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name", MAKE)
+def test_stateful(name):
+    layer = MAKE[name]()
+    fresh = numbers(layer(X))
+    np.testing.assert_array_equal(numbers(layer(X)), fresh)
+    layer.stateful = True
+    first, second = numbers(layer(X)), numbers(layer(X))
+    np.testing.assert_allclose(first, fresh, rtol=1e-5, atol=1e-6)
+    assert np.abs(second - first).max() > 1e-4
+    layer.stateful = False
+    np.testing.assert_allclose(numbers(layer(X)), fresh, rtol=1e-5, atol=1e-6)
+
+
+def test_stateful_for_any_batch_size():
+    layer = kcells.build("mlstm", 4)
+    keras.Sequential([keras.Input((3, 4)), layer])
+    with pytest.raises(ConfigurationError, match="stateful=True needs a fixed batch size"):
+        layer.stateful = True
+    assert not layer.stateful
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_returned(name):
+    layer = MAKE[name]()
+    layer(X)
+    layer.return_sequences = True
+    assert tuple(layer(X).shape[:2]) == (2, 3)
+    layer.return_state = True
+    assert tuple(layer(X)[0].shape[:2]) == (2, 3)
+
+
+def test_the_direction_of_time():
+    layer = kcells.build("ln_gru", 4)
+    layer(X)
+    layer.go_backwards = True
+    backwards = numbers(layer(X))
+    layer.go_backwards = False
+    np.testing.assert_allclose(numbers(layer(X[:, ::-1])), backwards, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("attribute", ["dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("name", ["lstm", "mlstm"])
+def test_dropout(name, attribute):
+    layer = kcells.build(name, 4, **{attribute: 0.5})
+    quiet = numbers(layer(X))
+    setattr(layer.cell, attribute, 0.0)
+    np.testing.assert_allclose(numbers(layer(X, training=True)), quiet, rtol=1e-5, atol=1e-6)
+    setattr(layer.cell, attribute, 0.9)
+    assert np.abs(numbers(layer(X, training=True)) - quiet).max() > 1e-4
+
+
+def test_dropout_of_a_cell_that_was_built_without():
+    cell = kcells.cell("mlstm", 4)
+    cell.dropout = 0.5
+    assert cell.get_config()["dropout"] == 0.5
+    layer = kcells.build("mlstm", 4)
+    layer(X)
+    with pytest.raises(ConfigurationError, match="built without dropout"):
+        layer.cell.dropout = 0.5
+    with pytest.raises(ConfigurationError, match="the rate must be at least 0"):
+        layer.cell.recurrent_dropout = 1.0
+
+
+def test_a_mask_goes_on_whatever_the_base_class_says():
+    for layer in (MAKE["lstm"](), MAKE["both"]()):
+        assert layer.supports_masking
