@@ -53,7 +53,8 @@ def run(
     def all_steps(given: Structure) -> tuple[Structure, Structure]:
         return _all_steps(cell, given, options, training, settings)
 
-    outputs, final = backends.current().as_one(all_steps, given, settings)
+    variables = cell.cell.variables if isinstance(cell.cell, keras.layers.Layer) else []
+    outputs, final = backends.current().as_one(all_steps, given, variables, settings)
     return outputs, final
 
 

@@ -12,6 +12,7 @@ from keras import layers, ops, tree
 from mixing_cell import MixingCell, random_inputs, random_states
 
 import kcells
+from kcells.errors import ConfigurationError
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("about the TensorFlow backend", allow_module_level=True)
@@ -422,3 +423,49 @@ def test_the_loop_is_still_a_loop_where_nothing_is_traced(rng, loops):
     layer(rng.normal(size=(BATCH, TIME, 2)).astype("float32"))
     assert not loops
     assert not backend.under_xla()
+
+
+@pytest.mark.parametrize("name", ["lstm", "ln_gru", "min_gru"])
+@pytest.mark.parametrize("training", [False, True])
+def test_several_tapes_at_once(rng, name, training):
+    """As in the training of two models against each other; values are those of an eager call."""
+    layer = kcells.build(name, 4)
+    x = tf.constant(rng.normal(size=(BATCH, TIME, 3)).astype("float32"))
+    layer.build(tuple(x.shape))
+    weights = [w.value for w in layer.trainable_variables]
+
+    def two():
+        with tf.GradientTape() as one, tf.GradientTape() as other:
+            y = layer(x, training=training)
+            a, b = tf.reduce_sum(y), tf.reduce_sum(y**2)
+        return [*one.gradient(a, weights), *other.gradient(b, weights)]
+
+    def persistent():
+        with tf.GradientTape(persistent=True) as tape:
+            y = layer(x, training=training)
+            a, b = tf.reduce_sum(y), tf.reduce_sum(y**2)
+        return [*tape.gradient(a, weights), *tape.gradient(b, weights)]
+
+    for gradients in (two, persistent):
+        for found, expected in zip(tf.function(gradients)(), gradients(), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_of_a_gradient_is_refused(rng):
+    layer = kcells.build("ln_gru", 4)
+    x = tf.constant(rng.normal(size=(BATCH, TIME, 3)).astype("float32"))
+    layer.build(tuple(x.shape))
+    plain = kcells.RNN(layer.cell, compile="never")
+
+    def penalty(layer):
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = tf.reduce_sum(layer(x))
+            loss = tf.reduce_sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(loss, layer.cell.kernel.value)
+
+    with pytest.raises(ConfigurationError, match='compile="never"'):
+        tf.function(lambda: penalty(layer), autograph=False)()
+    found = tf.function(lambda: penalty(plain))()
+    np.testing.assert_allclose(found, penalty(layer), rtol=1e-3, atol=1e-5)

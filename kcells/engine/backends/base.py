@@ -108,9 +108,13 @@ class Backend(Protocol):
         ...
 
     def as_one(
-        self, function: Callable[[Structure], Structure], given: Structure, settings: Settings
+        self,
+        function: Callable[[Structure], Structure],
+        given: Structure,
+        variables: Sequence[Any],
+        settings: Settings,
     ) -> Structure:
-        """`function(given)`, compiled as one program where `settings` ask for it."""
+        """`function(given)`, which may read `variables`; as one program where `settings` ask."""
         ...
 
     def linear_scan(

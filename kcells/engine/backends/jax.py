@@ -190,7 +190,10 @@ def _is_large(carry: list[Any]) -> bool:
 
 
 def as_one(
-    function: Callable[[Structure], Structure], given: Structure, settings: Settings
+    function: Callable[[Structure], Structure],
+    given: Structure,
+    variables: Sequence[Any],
+    settings: Settings,
 ) -> Structure:
     """See `base.Backend.as_one`; JAX compiles it with what is around it."""
     return function(given)

@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
+from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.tensorflow_own_loop import OwnLoop, runs_outside_of_xla
 from kcells.engine.backends.tensorflow_plain import plain_scan
@@ -163,7 +164,10 @@ def _own_ways(settings: Settings) -> list[bool]:
 
 
 def as_one(
-    function: Callable[[Structure], Structure], given: Structure, settings: Settings
+    function: Callable[[Structure], Structure],
+    given: Structure,
+    variables: Sequence[Any],
+    settings: Settings,
 ) -> Structure:
     """See `base.Backend.as_one`.
 
@@ -176,12 +180,33 @@ def as_one(
         return function(given)
 
     def of_leaves(*leaves: Any) -> Any:
-        return function(tree.pack_sequence_as(given, list(leaves)))
+        mapping = zip(variables, leaves[len(flat) :], strict=True)
+        with keras.StatelessScope(list(mapping)):
+            return function(tree.pack_sequence_as(given, list(leaves[: len(flat)])))
 
+    inputs = [*flat, *(tf.convert_to_tensor(current_value(v)) for v in variables)]
     program = tf.function(of_leaves, jit_compile=True, autograph=False).get_concrete_function(
-        *(tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in flat)
+        *(tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in inputs)
     )
-    return function(given) if runs_outside_of_xla(program.graph) else program(*flat)
+    if runs_outside_of_xla(program.graph):
+        return function(given)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def call(*inputs: Any) -> Any:
+        # Kept from the tapes around, which cannot differentiate a compiled function.
+        results = tree.flatten(program(*map(tf.stop_gradient, inputs)))
+
+        def gradient(*upstream: Any) -> Any:
+            floats = [leaf for leaf in inputs if leaf.dtype.is_floating]
+            with tf.GradientTape() as tape:
+                tape.watch(floats)
+                again = tree.flatten(of_leaves(*inputs))
+            found = iter(tape.gradient(again, floats, output_gradients=list(upstream)))
+            return tuple(next(found) if leaf.dtype.is_floating else None for leaf in inputs)
+
+        return results, gradient
+
+    return tree.pack_sequence_as(program.structured_outputs, list(call(*inputs)))
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:

@@ -12,6 +12,7 @@ from keras import tree
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
+from kcells.errors import ConfigurationError
 from kcells.types import Step, Structure
 
 __all__ = ["OwnLoop", "runs_outside_of_xla"]
@@ -101,7 +102,6 @@ class OwnLoop:
         """The last carry and all outputs, after `trace`."""
         groups = (self._flat_xs, self._flat_carry, self._weights)
 
-        @tf.custom_gradient  # type: ignore[untyped-decorator]
         def call(*inputs: Any) -> Any:
             xs, carry, weights = _grouped(inputs, groups)
             arguments = (self._length, xs, carry, weights, self._constants)
@@ -109,15 +109,20 @@ class OwnLoop:
             results = (*ys, *last)
 
             def gradient(*upstream: Any) -> Any:
-                states = before if self._keeps else self._with_states(*arguments)[2]
                 pairs = zip(upstream, results, strict=True)
                 wanted = [tf.convert_to_tensor(g) for g, leaf in pairs if _is_float(leaf)]
-                found = iter(self._backwards(*arguments, states, wanted))
+
+                def of_inputs(*wanted: Any) -> Any:
+                    states = before if self._keeps else self._with_states(*arguments)[2]
+                    return self._backwards(*arguments, states, list(wanted)), _no_second
+
+                found = iter(_unseen(of_inputs, [*wanted, *inputs], len(wanted)))
                 return tuple(next(found) if _is_float(leaf) else None for leaf in inputs)
 
             return results, gradient
 
-        results = list(call(*(leaf for group in groups for leaf in group)))
+        inputs = [leaf for group in groups for leaf in group]
+        results = list(_unseen(call, inputs, len(inputs)))
         specs = tree.flatten(self._emits)
         ys = [self._of_known_length(y, spec) for y, spec in zip(results, specs, strict=False)]
         last = results[len(specs) :]
@@ -261,6 +266,29 @@ class OwnLoop:
 
         _, state, kept = _loop(lambda t, *_: t < last, body, first, state, kept)
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
+
+
+def _unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
+    """The results of `call`, which gives its gradient too, of the first `count` of `inputs`.
+
+    `tf.custom_gradient` does not keep the tapes around it from looking. What they see of a
+    compiled function, such as two tapes at once, or one that is persistent, they prepare to
+    differentiate, with tensor lists that XLA cannot hand out. So it gets what no tape follows.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def hidden(*inputs: Any) -> Any:
+        return call(*map(tf.stop_gradient, inputs[:count]))
+
+    return hidden(*inputs)
+
+
+def _no_second(*upstream: Any) -> Any:
+    raise ConfigurationError(
+        "the gradient of a gradient was asked for, and a loop that is compiled by itself has none"
+        " in TensorFlow.\n"
+        '  Pass compile="never" to the layer, whose loop TensorFlow then differentiates itself.'
+    )
 
 
 _NEVER_COMPILED = ("EagerPyFunc", "PyFunc", "PrintV2", "StringFormat")

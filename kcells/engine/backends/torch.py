@@ -213,7 +213,10 @@ def _in_blocks(
 
 
 def as_one(
-    function: Callable[[Structure], Structure], given: Structure, settings: Settings
+    function: Callable[[Structure], Structure],
+    given: Structure,
+    variables: Sequence[Any],
+    settings: Settings,
 ) -> Structure:
     """See `base.Backend.as_one`; there is no compiler."""
     return function(given)
