@@ -19,6 +19,8 @@ from kcells.registry import provenance
 from tests.fake_dists import FakeSite, run_python, temporary_site
 
 QUICK = {"recurrent_initializer": "glorot_uniform"}
+# A site takes back what is registered in it, and a plugin registers its cells once.
+kcells.cell("mgru", 3)
 
 
 class OwnCell(keras.layers.GRUCell):
