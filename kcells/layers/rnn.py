@@ -23,13 +23,14 @@ from kcells.engine.masks import combine
 from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
 from kcells.engine.run import execute
-from kcells.errors import CellError, ConfigurationError
+from kcells.errors import CellError
 from kcells.layers import dispatch as policies
 from kcells.layers.calls import Call, note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.exports import check_export
 from kcells.layers.memory import Memory, first_states
+from kcells.layers.remembering import Remembering
 from kcells.layers.saved import saved_cell
 from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
@@ -37,13 +38,13 @@ from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step
 from kcells.registry import provenance
 from kcells.structure import agree, plain, shape_leaves
-from kcells.types import Structure, Tensor
+from kcells.types import Structure
 
 __all__ = ["RNN"]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
-class RNN(stock.RNN):
+class RNN(Remembering):
     """Runs a recurrent cell over time.
 
     Inputs, outputs, states, masks and constants may be structures: a tensor, or any
@@ -157,34 +158,6 @@ class RNN(stock.RNN):
         return [self.cell.state_size] if self.bound.single_state else plain(self.cell.state_size)
 
     @property
-    def stateful(self) -> bool:
-        """Whether each batch starts from the states in which the last one ended.
-
-        Set later on, it counts from the next call that is no compiled one of before.
-
-        Raises:
-            ConfigurationError: if it is set on a layer that was built for any batch size.
-        """
-        return self._stateful
-
-    @stateful.setter
-    def stateful(self, stateful: bool) -> None:
-        if stateful and self.built and self._memory is None:
-            self._build_memory(self._batch)
-        self._stateful = bool(stateful)
-
-    @property
-    def states(self) -> Structure | None:
-        """The variables that a stateful layer remembers; None before the first batch."""
-        return None if self._memory is None else self._memory.states
-
-    @property
-    def variables(self) -> list[Any]:
-        """All variables, the remembered states too, which are no weights."""
-        remembered = [] if self._memory is None else self._memory.variables
-        return list(super().variables) + remembered
-
-    @property
     def plan(self) -> Plan:
         """How this layer runs its loop on this machine, and why."""
         return self.plan_for()
@@ -221,12 +194,6 @@ class RNN(stock.RNN):
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
         build_for(self.bound, one_step(sequences), constants_shape, self.compute_dtype)
-
-    def _build_memory(self, batch: int | None) -> None:
-        if self._memory is not None:
-            self.reset_state()
-            return
-        self._memory = Memory.of(self.bound, batch, self.variable_dtype, self._who)
 
     # -- Calling
 
@@ -333,37 +300,6 @@ class RNN(stock.RNN):
             return outputs
         return self._with_states(outputs, tree.map_structure(lambda _: None, self.bound.sizes))
 
-    # -- States
-
-    def get_initial_state(self, batch_size: Tensor) -> Structure:
-        """The states that a sequence starts from, if nothing else is said."""
-        return self.bound.initial_state(batch_size)
-
-    def reset_state(self, states: Structure = None) -> None:
-        """Sets what a stateful layer remembers.
-
-        Args:
-            states: a structure like the state, of `(batch, ...)`; left out, the cell's
-                own initial state.
-
-        Raises:
-            ConfigurationError: if states are given and there is nothing to set.
-            StructureError: if they do not fit.
-        """
-        if self._memory is None:
-            if states is not None:
-                raise ConfigurationError(
-                    f"{self._who}: reset_state(states) needs a stateful layer that is built."
-                    f" This one has stateful={self.stateful}, built={self.built}.\n"
-                    "  Pass stateful=True, and call or build the layer first."
-                )
-            return
-        self._memory.reset(self.bound, states, self._who)
-
-    def reset_states(self, states: Structure = None) -> None:
-        """Another name of `reset_state`, as in Keras."""
-        self.reset_state(states)
-
     # -- Outputs
 
     def _spec(self, sequences: Structure, outputs: Structure) -> Structure:
@@ -395,10 +331,6 @@ class RNN(stock.RNN):
     def _checks(self) -> CallChecks:
         remembered = self._memory.batch_size if self._memory is not None else None
         return CallChecks(self._who, self.bound, self.unroll, remembered)
-
-    @property
-    def _who(self) -> str:
-        return f'{self.bound.name} (layer "{self.name}")'
 
     # -- Saving
 
