@@ -469,3 +469,19 @@ def test_the_gradient_of_a_gradient_is_refused(rng):
         tf.function(lambda: penalty(layer), autograph=False)()
     found = tf.function(lambda: penalty(plain))()
     np.testing.assert_allclose(found, penalty(layer), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ln_gru", "min_gru"])
+def test_forward_mode_is_refused(rng, name):
+    """It asks for the gradient of a gradient, of which zeros would be the worst answer."""
+    layer = kcells.build(name, 4)
+    x = tf.constant(rng.normal(size=(BATCH, TIME, 3)).astype("float32"))
+    layer.build(tuple(x.shape))
+
+    def forwards():
+        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+            y = layer(x)
+        return accumulator.jvp(y)
+
+    with pytest.raises(ConfigurationError, match="never"):
+        tf.function(forwards, autograph=False)()

@@ -14,7 +14,12 @@ from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
-from kcells.engine.backends.tensorflow_own_loop import OwnLoop, runs_outside_of_xla
+from kcells.engine.backends.tensorflow_own_loop import (
+    OwnLoop,
+    no_second,
+    runs_outside_of_xla,
+    unseen,
+)
 from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 
@@ -191,22 +196,27 @@ def as_one(
     if runs_outside_of_xla(program.graph):
         return function(given)
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def call(*inputs: Any) -> Any:
-        # Kept from the tapes around, which cannot differentiate a compiled function.
-        results = tree.flatten(program(*map(tf.stop_gradient, inputs)))
+        results = tree.flatten(program(*inputs))
 
         def gradient(*upstream: Any) -> Any:
-            floats = [leaf for leaf in inputs if leaf.dtype.is_floating]
-            with tf.GradientTape() as tape:
-                tape.watch(floats)
-                again = tree.flatten(of_leaves(*inputs))
-            found = iter(tape.gradient(again, floats, output_gradients=list(upstream)))
+            here = list(map(tf.identity, inputs))
+            floats = [leaf for leaf in here if leaf.dtype.is_floating]
+
+            def of_inputs(*upstream: Any) -> Any:
+                # Not by a tape: it sees nothing while forward mode asks.
+                again = tree.flatten(of_leaves(*here))
+                zero = tf.UnconnectedGradients.ZERO
+                found = tf.gradients(again, floats, list(upstream), unconnected_gradients=zero)
+                return found, no_second
+
+            found = iter(unseen(of_inputs, [*upstream, *inputs], len(upstream)))
             return tuple(next(found) if leaf.dtype.is_floating else None for leaf in inputs)
 
         return results, gradient
 
-    return tree.pack_sequence_as(program.structured_outputs, list(call(*inputs)))
+    found = unseen(call, inputs, len(inputs))
+    return tree.pack_sequence_as(program.structured_outputs, list(found))
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:

@@ -15,7 +15,7 @@ from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_o
 from kcells.errors import ConfigurationError
 from kcells.types import Step, Structure
 
-__all__ = ["OwnLoop", "runs_outside_of_xla"]
+__all__ = ["OwnLoop", "no_second", "runs_outside_of_xla", "unseen"]
 
 
 class OwnLoop:
@@ -114,15 +114,15 @@ class OwnLoop:
 
                 def of_inputs(*wanted: Any) -> Any:
                     states = before if self._keeps else self._with_states(*arguments)[2]
-                    return self._backwards(*arguments, states, list(wanted)), _no_second
+                    return self._backwards(*arguments, states, list(wanted)), no_second
 
-                found = iter(_unseen(of_inputs, [*wanted, *inputs], len(wanted)))
+                found = iter(unseen(of_inputs, [*wanted, *inputs], len(wanted)))
                 return tuple(next(found) if _is_float(leaf) else None for leaf in inputs)
 
             return results, gradient
 
         inputs = [leaf for group in groups for leaf in group]
-        results = list(_unseen(call, inputs, len(inputs)))
+        results = list(unseen(call, inputs, len(inputs)))
         specs = tree.flatten(self._emits)
         ys = [self._of_known_length(y, spec) for y, spec in zip(results, specs, strict=False)]
         last = results[len(specs) :]
@@ -268,7 +268,7 @@ class OwnLoop:
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
 
 
-def _unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
+def unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
     """The results of `call`, which gives its gradient too, of the first `count` of `inputs`.
 
     `tf.custom_gradient` does not keep the tapes around it from looking. What they see of a
@@ -283,7 +283,8 @@ def _unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
     return hidden(*inputs)
 
 
-def _no_second(*upstream: Any) -> Any:
+def no_second(*upstream: Any) -> Any:
+    """The gradient of a gradient: an error rather than None, or zeros in forward mode."""
     raise ConfigurationError(
         "the gradient of a gradient was asked for, and a loop that is compiled by itself has none"
         " in TensorFlow.\n"
