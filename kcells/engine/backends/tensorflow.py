@@ -180,7 +180,9 @@ def as_one(
     wanted. And not for an unknown length, with which it would compile again and again.
     """
     flat = tree.flatten(given)
-    asked = settings.compiles and not settings.training
+    # Where Keras casts variables, it does so during the call alone, and a gradient comes later.
+    casts = any(leaf.dtype.is_floating and leaf.dtype.size < 4 for leaf in flat)
+    asked = settings.compiles and not settings.training and not casts
     if not asked or tf.executing_eagerly() or under_xla() or flat[0].shape[0] is None:
         return function(given)
 
