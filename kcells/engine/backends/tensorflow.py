@@ -16,7 +16,7 @@ from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.tensorflow_own_loop import (
     OwnLoop,
-    no_second,
+    once,
     runs_outside_of_xla,
     unseen,
 )
@@ -148,7 +148,8 @@ def scan(
     if settings.project is not None:
         xs = settings.project(xs)
     for xla in _own_ways(settings):
-        loop = OwnLoop(step, carry, xs, emits, variables, settings, xla)
+        hides = xla or under_xla()
+        loop = OwnLoop(step, carry, xs, emits, variables, settings, xla, hides)
         obstacle = loop.trace()
         settings.note(obstacle or "")
         if obstacle is None:
@@ -209,16 +210,14 @@ def as_one(
                 # Not by a tape: it sees nothing while forward mode asks.
                 again = tree.flatten(of_leaves(*here))
                 zero = tf.UnconnectedGradients.ZERO
-                found = tf.gradients(again, floats, list(upstream), unconnected_gradients=zero)
-                return found, no_second
+                return tf.gradients(again, floats, list(upstream), unconnected_gradients=zero)
 
-            found = iter(unseen(of_inputs, [*upstream, *inputs], len(upstream)))
+            found = iter(once(of_inputs, upstream, inputs))
             return tuple(next(found) if leaf.dtype.is_floating else None for leaf in inputs)
 
         return results, gradient
 
-    found = unseen(call, inputs, len(inputs))
-    return tree.pack_sequence_as(program.structured_outputs, list(found))
+    return tree.pack_sequence_as(program.structured_outputs, list(unseen(call, inputs)))
 
 
 def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings = DEFAULTS) -> Any:

@@ -15,7 +15,7 @@ from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_o
 from kcells.errors import ConfigurationError
 from kcells.types import Step, Structure
 
-__all__ = ["OwnLoop", "no_second", "runs_outside_of_xla", "unseen"]
+__all__ = ["OwnLoop", "once", "runs_outside_of_xla", "unseen"]
 
 
 class OwnLoop:
@@ -28,6 +28,9 @@ class OwnLoop:
 
     With checkpoints it writes down the state before each block of steps, and the backward
     loop runs a block once more to have the others.
+
+    What XLA compiles, by itself (`xla`) or with what is around it, is kept from the tapes of the
+    user (`hides`). Other programs TensorFlow can differentiate once more.
 
     Whatever a gradient may reach has to be an argument: states, inputs and weights are.
     `trace` finds out what else a step reaches for.
@@ -42,9 +45,10 @@ class OwnLoop:
         variables: Sequence[Any],
         settings: Settings,
         xla: bool,
+        hides: bool,
     ) -> None:
         self._step, self._carry, self._xs, self._emits = step, carry, xs, emits
-        self._settings, self._xla = settings, xla
+        self._settings, self._xla, self._hides = settings, xla, hides
         self._variables = [v for v in variables if v.trainable]
         self._others = [v for v in variables if not v.trainable]
         self._weights = [current_value(v) for v in self._variables]
@@ -114,15 +118,15 @@ class OwnLoop:
 
                 def of_inputs(*wanted: Any) -> Any:
                     states = before if self._keeps else self._with_states(*arguments)[2]
-                    return self._backwards(*arguments, states, list(wanted)), no_second
+                    return list(self._backwards(*arguments, states, list(wanted)))
 
-                found = iter(unseen(of_inputs, [*wanted, *inputs], len(wanted)))
+                found = iter(once(of_inputs, wanted, inputs) if self._hides else of_inputs(*wanted))
                 return tuple(next(found) if _is_float(leaf) else None for leaf in inputs)
 
             return results, gradient
 
         inputs = [leaf for group in groups for leaf in group]
-        results = list(unseen(call, inputs, len(inputs)))
+        results = list(unseen(call, inputs) if self._hides else tf.custom_gradient(call)(*inputs))
         specs = tree.flatten(self._emits)
         ys = [self._of_known_length(y, spec) for y, spec in zip(results, specs, strict=False)]
         last = results[len(specs) :]
@@ -268,8 +272,8 @@ class OwnLoop:
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
 
 
-def unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
-    """The results of `call`, which gives its gradient too, of the first `count` of `inputs`.
+def unseen(call: Any, inputs: Sequence[Any], others: Sequence[Any] = ()) -> Any:
+    """The results of `call(*inputs)`, which gives their gradient too, that of `others` as well.
 
     `tf.custom_gradient` does not keep the tapes around it from looking. What they see of a
     compiled function, such as two tapes at once, or one that is persistent, they prepare to
@@ -277,19 +281,27 @@ def unseen(call: Any, inputs: Sequence[Any], count: int) -> Any:
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def hidden(*inputs: Any) -> Any:
-        return call(*map(tf.stop_gradient, inputs[:count]))
+    def hidden(*tensors: Any) -> Any:
+        return call(*map(tf.stop_gradient, tensors[: len(inputs)]))
 
-    return hidden(*inputs)
+    return hidden(*inputs, *others)
 
 
-def no_second(*upstream: Any) -> Any:
-    """The gradient of a gradient: an error rather than None, or zeros in forward mode."""
-    raise ConfigurationError(
-        "the gradient of a gradient was asked for, and a loop that is compiled by itself has none"
-        " in TensorFlow.\n"
-        '  Pass compile="never" to the layer, whose loop TensorFlow then differentiates itself.'
-    )
+def once(gradient: Any, upstream: Sequence[Any], inputs: Sequence[Any]) -> Any:
+    """`gradient(*upstream)`, unseen; its own gradient is an error.
+
+    Nobody has one, and None, or zeros in forward mode, would be the worst answer.
+    """
+
+    def no_second(*_: Any) -> Any:
+        raise ConfigurationError(
+            "the gradient of a gradient was asked for, or one in forward mode, and a loop that XLA"
+            " compiles has none in TensorFlow.\n"
+            '  Pass compile="never" to the layer, and leave out jit_compile=True and, under that,'
+            " checkpoint. TensorFlow then differentiates its own loop."
+        )
+
+    return unseen(lambda *given: (gradient(*given), no_second), upstream, inputs)
 
 
 _NEVER_COMPILED = ("EagerPyFunc", "PyFunc", "PrintV2", "StringFormat")
