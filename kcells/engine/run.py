@@ -254,7 +254,9 @@ class _Loop:
             settings = dataclasses.replace(
                 settings, project=lambda xs: {**xs, "inputs": project(xs["inputs"])}
             )
-        no_loss = [ops.zeros((), "float32")] if self._cell.adds_losses else []
+        # A sum over many steps is nothing for half precision.
+        dtype = "float64" if self._cell.compute_dtype == "float64" else "float32"
+        no_loss = [ops.zeros((), dtype)] if self._cell.adds_losses else []
         with losses_noted(self._cell.cell) as unforeseen:
             self._unforeseen = unforeseen
             carry, ys = scan(

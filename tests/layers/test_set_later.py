@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import kcells
+from kcells._keras_private import get_mask
 from kcells.errors import ConfigurationError
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
@@ -89,6 +90,18 @@ def test_dropout_of_a_cell_that_was_built_without():
         layer.cell.recurrent_dropout = 1.0
 
 
-def test_a_mask_goes_on_whatever_the_base_class_says():
-    for layer in (MAKE["lstm"](), MAKE["both"]()):
-        assert layer.supports_masking
+@pytest.mark.parametrize("name", ["lstm", "both"])
+def test_a_mask_goes_on_whatever_the_base_class_says(name, monkeypatch):
+    """As that of Keras 3.16 will: it says that it supports none."""
+    for stock in (keras.layers.RNN, keras.layers.Bidirectional):
+
+        def without(self, *args, construct=stock.__init__, **kwargs):
+            construct(self, *args, **kwargs)
+            self.supports_masking = False
+
+        monkeypatch.setattr(stock, "__init__", without)
+    layer = MAKE[name]()
+    assert layer.supports_masking
+    layer.return_sequences = True
+    inputs = keras.Input((3, 4))
+    assert get_mask(layer(keras.layers.Masking()(inputs))) is not None

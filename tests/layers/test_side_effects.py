@@ -132,6 +132,14 @@ def test_in_stacks_and_both_directions(layer):
     assert len(layer.losses) == ways
 
 
+@pytest.mark.usefixtures("float64")
+def test_a_loss_in_double_precision():
+    layer = kcells.RNN(Taxed())
+    layer(X.astype("float64"))
+    kernel = ops.convert_to_numpy(layer.cell.kernel)
+    np.testing.assert_allclose(float(layer.losses[0]), expected_loss(kernel), rtol=1e-12)
+
+
 @pytest.mark.parametrize("cell", [keras.layers.LSTMCell, keras.layers.GRUCell])
 def test_a_cell_of_keras_with_an_activity_regularizer_runs_step_by_step(cell):
     layer = kcells.RNN(cell(UNITS, activity_regularizer="l2"), dispatch="auto")
