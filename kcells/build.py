@@ -10,14 +10,11 @@ import keras
 from keras import tree
 
 from kcells import registry, stock
-from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
 from kcells.cells.numbers import plain_numbers
 from kcells.cells.protocol import check_cell
-from kcells.engine.conditions import all_hold, substitution
-from kcells.engine.facts import CellFacts, LayerFacts
+from kcells.engine.options import Dispatch, Options
 from kcells.errors import ArgumentError, CellError, ConfigurationError
-from kcells.layers.builtin import GRU, LSTM
-from kcells.layers.dispatch import Dispatch, check_dispatch
+from kcells.layers.builtin import stand_in
 from kcells.layers.options import EVERY_LAYER, RNN_OPTIONS, split_options
 from kcells.layers.rnn import RNN
 from kcells.layers.stacked import StackedCells
@@ -94,7 +91,7 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     >>> isinstance(kcells.build("gru", 8, reset_after=False), keras.layers.GRU)
     False
     """
-    check_dispatch(dispatch)
+    Options(dispatch=dispatch)  # raises
     if "use_cudnn" in kwargs and name in ("lstm", "gru", "kcells:lstm", "kcells:gru"):
         # The argument by which Keras' layers say the same.
         policies: dict[Any, Dispatch] = {True: "require", False: "never"}
@@ -103,27 +100,9 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
     made = _make(name, args, for_cell, shared)
     _check_input_shape(for_layer.get("input_shape"))
-    declared = equivalence_of(made)
-    may_stand_in = all_hold(
-        substitution(
-            # The built-in does its own dropout.
-            CellFacts(declared.builtin, tuple(declared.conditions), kernel_facts(made, declared)),
-            LayerFacts(
-                dispatch,
-                unroll=bool(for_layer.get("unroll", False)),
-                tbptt=for_layer.get("tbptt"),
-                checkpoint=bool(for_layer.get("checkpoint")),
-            ),
-        )
-    )
-    if may_stand_in and declared.is_identity:
-        stand_in = _STAND_INS[declared.builtin]
-        if is_keras_cell(made):
-            if _share_policy(made, for_layer):
-                return stand_in(cell=made, **for_layer, dispatch=dispatch)
-        elif made is not name:
-            return stand_in(**declared.arguments, **for_layer, dispatch=dispatch)
-    return RNN(made, dispatch=dispatch, **for_layer)
+    for_layer["dispatch"] = dispatch
+    instead = stand_in(made, is_new=made is not name, options=for_layer)
+    return RNN(made, **for_layer) if instead is None else instead
 
 
 def _check_input_shape(shape: Any) -> None:
@@ -134,15 +113,6 @@ def _check_input_shape(shape: Any) -> None:
             f"input_shape is the shape of one tensor, (time, features); received {shape!r}.\n"
             "  For nested inputs call the layer on a structure of keras.Input(shape)."
         )
-
-
-_STAND_INS: dict[Any, type[RNN]] = {"lstm": LSTM, "gru": GRU}
-
-
-def _share_policy(cell: Any, options: dict[str, Any]) -> bool:
-    """Whether a layer with these options would have the dtype policy of the cell."""
-    policy = keras.dtype_policies.get(options.get("dtype") or keras.config.dtype_policy())
-    return bool(policy.name == cell.dtype_policy.name)
 
 
 def _make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]) -> Any:

@@ -10,11 +10,14 @@ import keras
 from keras import ops, tree
 
 from kcells._keras_private import get_mask, sublayers
+from kcells.engine.call import Call, plan_for
+from kcells.engine.facts import CallFacts
 from kcells.engine.kernels import KernelName
 from kcells.engine.masks import combine, kind_of
+from kcells.engine.options import Options
 from kcells.engine.plan import Path, Plan
 from kcells.errors import ArgumentError, table
-from kcells.layers.calls import Call, calls_noted
+from kcells.layers.calls import calls_noted
 from kcells.layers.rnn import RNN
 from kcells.reasons import Reason
 from kcells.structure import map_leaves, plain
@@ -134,13 +137,15 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
         return _explanation(layer, layer.plan)
     inputs = plain(inputs)
     mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
-    return _explanation(layer, layer.plan_for(inputs, kind_of(mask)))
+    facts = CallFacts(kind_of(mask), obstacle=layer.obstacle)
+    return _explanation(layer, plan_for(layer.bound, Options.of(layer), inputs, facts))
 
 
 def _explain_call(call: Call) -> Explanation:
+    layer = call.cell.owner
     given = [call.sequences, call.states, call.mask]
-    plan = call.layer.plan_for(given, kind_of(call.mask), call.takes_constants)
-    return _explanation(call.layer, plan)
+    facts = CallFacts(kind_of(call.mask), call.constants is not None, layer.obstacle)
+    return _explanation(layer, plan_for(call.cell, call.options, given, facts))
 
 
 def _calls(model: Any, layers: list[RNN], inputs: Structure) -> list[Call]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from kcells.cells.equivalence import KernelFacts
 from kcells.engine.conditions import substitution
-from kcells.engine.facts import CellFacts, LayerFacts
+from kcells.engine.facts import CallFacts, CellFacts
 from kcells.engine.kernels import KERNELS, Machine, kernel_for
+from kcells.engine.options import Options
 
 PAGE = Path(__file__).parents[1] / "docs" / "dispatch.md"
 
@@ -23,21 +24,20 @@ def conditions() -> Iterable[Sequence[str]]:
     """Every condition of the configuration, with an example that fails it."""
     asked = [
         (reason.condition, "both")
-        for reason in substitution(CellFacts("lstm", is_keras=False), LayerFacts("auto"))
+        for reason in substitution(CellFacts("lstm", is_keras=False), Options(dispatch="auto"))
     ]
-    for_gru = [r.condition for r in substitution(CellFacts("gru"), LayerFacts("auto"))]
+    for_gru = [r.condition for r in substitution(CellFacts("gru"), Options(dispatch="auto"))]
+    gru = CellFacts(
+        "gru", kernel=KernelFacts("relu", "hard_sigmoid", False, False, 0.1, 0.1), is_keras=False
+    )
+    call = CallFacts(takes_constants=True)
     failing = {
         r.condition: r.detail
-        for r in substitution(
-            CellFacts(
-                "gru",
-                kernel=KernelFacts("relu", "hard_sigmoid", False, False, 0.1, 0.1),
-                is_keras=False,
-            ),
-            LayerFacts("never", unroll=True, takes_constants=True, tbptt=5, checkpoint=True),
-        )
+        for options in (Options(unroll=True, tbptt=5), Options(checkpoint=True))
+        for r in substitution(gru, options, call)
+        if not r.holds
     }
-    failing |= {r.condition: r.detail for r in substitution(CellFacts(), LayerFacts())[1:]}
+    failing |= {r.condition: r.detail for r in substitution(CellFacts(), Options())[1:]}
     known = {condition for condition, _ in asked}
     asked += [(condition, "GRU") for condition in for_gru if condition not in known]
     yield ("condition", "for", "fails, for example, with")

@@ -83,6 +83,7 @@ class BoundCell:
             state.
         single_state: whether `state_size` was one shape rather than a structure.
         hoists: whether `project` and `step` may be used in place of `call`.
+        owner: the layer or the stack that it belongs to.
         adds_losses: whether a step is known to add losses.
     """
 
@@ -91,9 +92,9 @@ class BoundCell:
         self.cell = cell
         self.name = type(cell).__name__
         self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
-        self._owner = owner
+        self.owner = owner
         self.adds_losses = False
-        self._owners = owners_of(cell, owner)
+        self.owners = owners_of(cell, owner)
         if isinstance(cell, keras.layers.Layer) and not owner.trainable:
             cell.trainable = False
         freeze_inside(cell)
@@ -118,7 +119,7 @@ class BoundCell:
 
     @property
     def compute_dtype(self) -> str:
-        policy = self.cell if isinstance(self.cell, keras.layers.Layer) else self._owner
+        policy = self.cell if isinstance(self.cell, keras.layers.Layer) else self.owner
         return str(policy.compute_dtype)
 
     @property
@@ -159,7 +160,7 @@ class BoundCell:
         declared = equivalence_of(self.cell) if is_keras_cell(self.cell) else self._declared
         if declared.builtin is None or self._shares_policy:
             return declared
-        policies = f"{self.cell.dtype_policy.name} in {self._owner.dtype_policy.name}"
+        policies = f"{self.cell.dtype_policy.name} in {self.owner.dtype_policy.name}"
         reason = Reason("cell and layer have one dtype policy", False, policies)
         return dataclasses.replace(declared, conditions=(*declared.conditions, reason))
 
@@ -192,8 +193,8 @@ class BoundCell:
 
     @property
     def _shares_policy(self) -> bool:
-        policy = getattr(self.cell, "dtype_policy", self._owner.dtype_policy)
-        return bool(policy.name == self._owner.dtype_policy.name)
+        policy = getattr(self.cell, "dtype_policy", self.owner.dtype_policy)
+        return bool(policy.name == self.owner.dtype_policy.name)
 
     def takes(self, argument: str) -> bool:
         """Whether the cell's `call` has a parameter of this name."""
@@ -201,7 +202,7 @@ class BoundCell:
 
     def add_loss(self, loss: Tensor) -> None:
         """Adds a loss in the name of the cell."""
-        layer = self.cell if isinstance(self.cell, keras.layers.Layer) else self._owner
+        layer = self.cell if isinstance(self.cell, keras.layers.Layer) else self.owner
         layer.add_loss(loss)
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:

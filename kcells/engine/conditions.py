@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kcells.engine.facts import CellFacts, LayerFacts, MaskKind
+from kcells.engine.facts import CallFacts, CellFacts, MaskKind
 from kcells.engine.kernels import KERNELS, Kernel, Machine
+from kcells.engine.options import Options
+from kcells.errors import DispatchError, table
 from kcells.reasons import Reason
 
 __all__ = [
     "all_hold",
     "at_once",
+    "cannot_dispatch",
     "compiling",
     "hoisting",
     "on_machine",
@@ -18,8 +21,10 @@ __all__ = [
     "substitution",
 ]
 
+_UNKNOWN = CallFacts()
 
-def at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+
+def at_once(cell: CellFacts, options: Options, call: CallFacts) -> tuple[Reason, ...]:
     """What has to hold so that all steps are computed at once."""
     linear = Reason("the cell is linear in its state", cell.is_linear)
     if cell.builtin is not None and not cell.is_linear:
@@ -31,22 +36,22 @@ def at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
         linear,
         Reason(
             "all steps may be computed at once",
-            layer.parallel != "never",
-            f"parallel={layer.parallel!r}",
+            options.parallel != "never",
+            f"parallel={options.parallel!r}",
         ),
-        Reason("the loop is not to be written out", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason("the loop is not to be written out", not options.unroll, f"unroll={options.unroll}"),
         Reason(
             "the coefficients depend on the inputs alone",
-            not layer.takes_constants,
-            "the cell gets constants" if layer.takes_constants else "no constants",
+            not call.takes_constants,
+            "the cell gets constants" if call.takes_constants else "no constants",
         ),
-        _whole_gradient(layer),
+        _whole_gradient(options),
     )
 
 
-def _whole_gradient(layer: LayerFacts) -> Reason:
+def _whole_gradient(options: Options) -> Reason:
     return Reason(
-        "the gradient goes back through all steps", layer.tbptt is None, f"tbptt={layer.tbptt}"
+        "the gradient goes back through all steps", options.tbptt is None, f"tbptt={options.tbptt}"
     )
 
 
@@ -55,10 +60,14 @@ def all_hold(reasons: Sequence[Reason]) -> bool:
     return all(reason.holds for reason in reasons)
 
 
-def substitution(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
+def substitution(
+    cell: CellFacts, options: Options, call: CallFacts = _UNKNOWN
+) -> tuple[Reason, ...]:
     """What has to hold so that a built-in LSTM or GRU may stand in, on any machine."""
     asked = Reason(
-        "a built-in layer may stand in", layer.dispatch != "never", f"dispatch={layer.dispatch!r}"
+        "a built-in layer may stand in",
+        options.dispatch != "never",
+        f"dispatch={options.dispatch!r}",
     )
     declared = Reason(
         "the cell declares a built-in LSTM or GRU that computes the same",
@@ -98,17 +107,17 @@ def substitution(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
             Reason("the cell drops no inputs", not facts.dropout, f"dropout={facts.dropout}")
         )
     conditions += [
-        Reason("the loop is not unrolled", not layer.unroll, f"unroll={layer.unroll}"),
+        Reason("the loop is not unrolled", not options.unroll, f"unroll={options.unroll}"),
         Reason(
             "the cell gets no constants",
-            not layer.takes_constants,
-            "given" if layer.takes_constants else "none",
+            not call.takes_constants,
+            "given" if call.takes_constants else "none",
         ),
-        _whole_gradient(layer),
+        _whole_gradient(options),
         Reason(
             "the backward pass may keep all steps",
-            not layer.checkpoint,
-            f"checkpoint={'on' if layer.checkpoint else 'off'}",
+            not options.checkpoint,
+            f"checkpoint={'on' if options.checkpoint else 'off'}",
         ),
     ]
     return (asked, declared, *cell.conditions, *conditions)
@@ -155,9 +164,11 @@ def on_machine(
     return tuple(reasons)
 
 
-def hoisting(cell: CellFacts, layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+def hoisting(
+    cell: CellFacts, options: Options, call: CallFacts, machine: Machine
+) -> tuple[Reason, ...]:
     """What has to hold so that the input side is computed once for the whole sequence."""
-    if layer.unroll:
+    if options.unroll:
         pays, why = True, "fewer operations to write out"
     elif machine.backend == "torch":
         pays, why = True, "each operation of PyTorch's loop costs its call"
@@ -171,16 +182,16 @@ def hoisting(cell: CellFacts, layer: LayerFacts, machine: Machine) -> tuple[Reas
         ),
         Reason(
             "the input side depends on the inputs alone",
-            not layer.takes_constants,
-            "the cell gets constants" if layer.takes_constants else "no constants",
+            not call.takes_constants,
+            "the cell gets constants" if call.takes_constants else "no constants",
         ),
         Reason("computing it for all steps at once pays", pays, why),
     )
 
 
-def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+def compiling(options: Options, machine: Machine, obstacle: str) -> tuple[Reason, ...]:
     """What has to hold so that the loop is compiled by itself; nothing where none could be."""
-    if layer.unroll:
+    if options.unroll:
         return ()
     if machine.backend != "tensorflow":
         which = {"jax": "JAX compiles it with what is around it"}
@@ -189,23 +200,35 @@ def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
     return (
         Reason(
             "the loop may be compiled by itself",
-            layer.compile != "never",
-            f"compile={layer.compile!r}",
+            options.compile != "never",
+            f"compile={options.compile!r}",
         ),
         Reason(
             "XLA does not compile what is around it",
             not machine.xla,
             "jit_compile=True" if machine.xla else "it does not",
         ),
-        Reason("the step can be compiled", not layer.obstacle, layer.obstacle or "as far as known"),
+        Reason("the step can be compiled", not obstacle, obstacle or "as far as known"),
     )
 
 
-def repeating(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
+def repeating(options: Options, machine: Machine) -> tuple[Reason, ...]:
     """Whether the backward pass of a loop repeats steps; nothing where nobody asked."""
-    if not layer.checkpoint:
+    if not options.checkpoint:
         return ()
     where = "in a graph, not in an eager call" if machine.backend == "tensorflow" else "always"
     if machine.transformed:
         where = "torch.func finds no backward pass but that of single steps"
     return (Reason("the backward pass repeats blocks of steps", not machine.transformed, where),)
+
+
+def cannot_dispatch(cell: str, reasons: Sequence[Reason]) -> DispatchError:
+    """The error for `dispatch="require"`, with every reason that stands in the way."""
+    against = [(reason.condition, reason.detail) for reason in reasons if not reason.holds]
+    error = DispatchError(
+        f'{cell}: dispatch="require" was asked for, and no built-in layer can stand in.\n'
+        f"  It would take:\n{table(against, indent='    ')}\n"
+        '  Change these, or use dispatch="auto", which runs the cell in a loop.'
+    )
+    error.reasons = tuple(reasons)
+    return error

@@ -1,4 +1,4 @@
-"""What a plan depends on: facts about a cell, and about a layer and its call."""
+"""What a plan depends on: facts about a cell and about a call of its layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, ke
 from kcells.cells.protocol import BoundCell
 from kcells.reasons import Reason
 
-__all__ = ["CellFacts", "LayerFacts", "MaskKind", "facts_of"]
+__all__ = ["CallFacts", "CellFacts", "MaskKind", "facts_of"]
 
 MaskKind: TypeAlias = Literal[
     "none", "right-padded", "left-padded", "with holes", "with a fully masked row", "not known yet"
@@ -55,25 +55,16 @@ def facts_of(cell: BoundCell) -> CellFacts:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerFacts:
-    """What the plan depends on in a layer and a call.
+class CallFacts:
+    """What the plan depends on in a call.
 
     Attributes:
-        dispatch: the layer's policy.
-        unroll: the layer's option of that name.
+        mask: what mask it has.
         takes_constants: whether constants are passed to the cell.
-        compile: the layer's policy for loops that are compiled by themselves.
-        obstacle: what kept the loop from being compiled when it was last tried.
-        tbptt: after how many steps the gradient is cut, if it is.
-        checkpoint: whether the backward pass computes steps once more.
-        parallel: the layer's policy for computing all steps at once.
+        obstacle: what is known to keep the loop from being compiled. A new call has to find
+            out for itself: another trace may have no such thing in its way.
     """
 
-    dispatch: str = "never"
-    unroll: bool = False
+    mask: MaskKind = "not known yet"
     takes_constants: bool = False
-    compile: str = "auto"
     obstacle: str = ""
-    tbptt: int | None = None
-    checkpoint: bool = False
-    parallel: str = "auto"

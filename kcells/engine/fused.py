@@ -26,8 +26,9 @@ from kcells.cells.protocol import BoundCell
 from kcells.cells.splits import drop_inputs
 from kcells.engine import backends
 from kcells.engine.backends.base import Weights
+from kcells.engine.call import Call
 from kcells.engine.masks import only_where
-from kcells.engine.options import LoopOptions
+from kcells.engine.options import Options
 from kcells.engine.rows import Rows
 from kcells.errors import StructureError, table
 from kcells.structure import known_shape, same_shape
@@ -40,34 +41,24 @@ _SATURATES = 1e4
 are as large."""
 
 
-def run(
-    cell: BoundCell,
-    inputs: Tensor,
-    states: Structure,
-    mask: Tensor | None,
-    options: LoopOptions,
-    training: bool,
-) -> tuple[Tensor, Structure]:
+def run(call: Call) -> tuple[Tensor, Structure]:
     """Runs a cell that is an LSTM or GRU.
 
     Args:
-        cell: the built cell; its equivalence holds.
-        inputs: `(time, batch, features)`, in the order of processing.
-        states: the initial states, in the structure of `cell.sizes`.
-        mask: `(time, batch)` bool, or None.
-        options: the layer's options.
-        training: whether dropout is on.
+        call: the call, with the time first, in the order of processing; the equivalence of
+            its cell holds.
 
     Returns:
         The outputs, `(time, batch, units)` or those of the last step, and the final
         states. The memory of an LSTM under a mask is right only if the options say that
         states are wanted.
     """
+    cell, options, mask = call.cell, call.options, call.mask
     builtin = cell.builtin
-    inputs = _as(inputs, cell.compute_dtype)
+    inputs = _as(call.sequences, cell.compute_dtype)
     if is_keras_cell(cell.cell):
-        inputs = drop_inputs(cell.cell, inputs, training)
-    weights, initial = _weights(cell), _initial(cell, states)
+        inputs = drop_inputs(cell.cell, inputs, call.training)
+    weights, initial = _weights(cell), _initial(call)
     _check(cell, inputs, initial, weights)
     if mask is None:
         outputs, final = _kernel(builtin, weights, inputs, initial)
@@ -87,36 +78,25 @@ def run(
     return found, cell.in_cell_order(final)
 
 
-def run_both(
-    forward: BoundCell,
-    backward: BoundCell,
-    inputs: Tensor,
-    states: tuple[Structure, Structure],
-    mask: Tensor | None,
-    options: LoopOptions,
-) -> list[tuple[Tensor, Structure]]:
+def run_both(forward: Call, backward: Call) -> list[tuple[Tensor, Structure]]:
     """Runs both directions of time in one call of the kernel.
 
     Args:
-        forward, backward: the built cells; their equivalences hold.
-        inputs: `(time, batch, features)`, in the order of time.
-        states: the initial states of both. Under a mask those of an LSTM have to be
-            zeros: the backward direction passes the padding first, and there only a
-            memory of zero keeps the output what it is.
-        mask: `(time, batch)` bool, or None.
-        options: what both layers share.
+        forward: the call of the one, with the time first. Under a mask the states of an LSTM
+            have to be zeros, in both: the backward direction passes the padding first, and
+            there only a memory of zero keeps the output what it is.
+        backward: the call of the other, for its cell and states.
 
     Returns:
         As `run` for each direction, the outputs in the order of processing.
     """
-    cells = (forward, backward)
-    builtin = forward.builtin
-    inputs = _as(inputs, forward.compute_dtype)
-    weights = [_weights(cell) for cell in cells]
-    initial = [_initial(c, s) for c, s in zip(cells, states, strict=True)]
-    for cell, own, its_weights in zip(cells, initial, weights, strict=True):
-        _check(cell, inputs, own, its_weights)
-    rows = None if mask is None else Rows(mask)
+    calls, builtin = (forward, backward), forward.cell.builtin
+    inputs = _as(forward.sequences, forward.cell.compute_dtype)
+    weights = [_weights(call.cell) for call in calls]
+    initial = [_initial(call) for call in calls]
+    for call, own, its_weights in zip(calls, initial, weights, strict=True):
+        _check(call.cell, inputs, own, its_weights)
+    rows = None if forward.mask is None else Rows(forward.mask)
     if rows is not None:
         inputs = rows.to_the_front(inputs)
         padding = rows.is_padding
@@ -124,11 +104,11 @@ def run_both(
         inputs, weights = frozen[0][0], [own for _, own in frozen]
     outputs, final = backends.current().fused(builtin, inputs, initial, weights)
     results = []
-    for k, cell in enumerate(cells):
+    for k, call in enumerate(calls):
         found, states_of_builtin = _of_direction(
-            rows, outputs[k], initial[k], final[k], options, from_the_end=k == 1
+            rows, outputs[k], initial[k], final[k], forward.options, from_the_end=k == 1
         )
-        results.append((found, cell.in_cell_order(states_of_builtin)))
+        results.append((found, call.cell.in_cell_order(states_of_builtin)))
     return results
 
 
@@ -137,7 +117,7 @@ def _of_direction(
     outputs: Tensor,
     initial: list[Tensor],
     final: list[Tensor],
-    options: LoopOptions,
+    options: Options,
     from_the_end: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     if rows is None:
@@ -157,8 +137,9 @@ def _or(rows: Rows, h: Tensor, initial: Tensor) -> Tensor:
     return ops.where(ops.expand_dims(rows.has_steps, -1), h, initial)
 
 
-def _initial(cell: BoundCell, states: Structure) -> list[Tensor]:
-    return [_as(state, cell.compute_dtype) for state in cell.in_builtin_order(states)]
+def _initial(call: Call) -> list[Tensor]:
+    dtype = call.cell.compute_dtype
+    return [_as(state, dtype) for state in call.cell.in_builtin_order(call.states)]
 
 
 def _weights(cell: BoundCell) -> Weights:

@@ -1,26 +1,97 @@
-"""The options of a layer that every path obeys."""
+"""The options of a recurrent layer: their names, defaults and checks, in one place."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Literal, TypeAlias, get_args
 
-__all__ = ["LoopOptions"]
+from kcells.cells.numbers import plain_numbers
+from kcells.errors import ArgumentError
+
+__all__ = ["Choice", "Dispatch", "Options"]
+
+Dispatch: TypeAlias = Literal["auto", "never", "require"]
+Choice: TypeAlias = Literal["auto", "never"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LoopOptions:
-    """The options of the layer that the loop obeys.
+class Options:
+    """The options of a `kcells.RNN`, which documents what each means.
 
-    Attributes:
-        return_sequences: whether the outputs of all steps are wanted, or the last.
-        go_backwards: whether time runs from the end; outputs come in that order.
-        zero_output_for_mask: whether a masked step gives zeros, or the last output.
-        wants_states: whether anybody will look at the final states.
-        tbptt: after how many steps that count the gradient is cut; None: never.
+    The first six are those of `keras.layers.RNN`; the others say how a layer runs.
+
+    Raises:
+        ArgumentError: for a value that an option cannot have.
     """
 
     return_sequences: bool = False
+    return_state: bool = False
     go_backwards: bool = False
+    stateful: bool = False
+    unroll: bool = False
     zero_output_for_mask: bool = False
-    wants_states: bool = True
+    dispatch: Dispatch = "never"
+    compile: Choice = "auto"
+    parallel: Choice = "auto"
+    checkpoint: bool | int = False
     tbptt: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dispatch not in get_args(Dispatch):
+            raise ArgumentError(
+                f'dispatch must be "auto", "never" or "require"; received {self.dispatch!r}.'
+            )
+        for name in ("compile", "parallel"):
+            if getattr(self, name) not in get_args(Choice):
+                raise ArgumentError(
+                    f'{name} must be "auto" or "never"; received {getattr(self, name)!r}.'
+                )
+        self._check_checkpoint()
+        if self.tbptt is not None and not _is_count(self.tbptt):
+            raise ArgumentError(
+                f"tbptt must be a positive int, the number of steps that a gradient goes back, or"
+                f" None; received {self.tbptt!r}."
+            )
+
+    def _check_checkpoint(self) -> None:
+        if not isinstance(self.checkpoint, bool) and not _is_count(self.checkpoint):
+            raise ArgumentError(
+                f"checkpoint must be a bool or a positive int, the number of steps in a block;"
+                f" received {self.checkpoint!r}."
+            )
+        if self.checkpoint and self.unroll:
+            raise ArgumentError(
+                "checkpoint saves memory for long sequences, and unroll=True writes out short"
+                " ones.\n  Leave one of them out."
+            )
+
+    @classmethod
+    def given(cls, options: dict[str, Any]) -> Options:
+        """Options by name, with Python's numbers in place of NumPy's."""
+        values: dict[str, Any] = {k: plain_numbers(value) for k, value in options.items()}
+        values |= {name: bool(values[name]) for name in _FLAGS & set(values)}
+        return cls(**values)
+
+    @classmethod
+    def of(cls, layer: Any) -> Options:
+        """Those of a layer as they are now: Keras' users set them as attributes."""
+        return cls.given({name: getattr(layer, name) for name in _NAMES})
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether anybody will look at the final states."""
+        return self.return_state or self.stateful
+
+    def policies(self, **defaults: Any) -> dict[str, Any]:
+        """The options that Keras does not know and that are not the default."""
+        usual = {**dataclasses.asdict(Options()), **defaults}
+        found = {name: getattr(self, name) for name in _NAMES if name not in _FLAGS}
+        return {name: value for name, value in found.items() if value != usual[name]}
+
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Options))
+_FLAGS = frozenset(field.name for field in dataclasses.fields(Options) if field.type == "bool")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -14,56 +14,48 @@ import keras
 from keras import ops, tree
 
 from kcells.cells.linear import LinearRecurrence, Product
-from kcells.cells.protocol import BoundCell
 from kcells.engine import backends
 from kcells.engine.backends.base import Settings
+from kcells.engine.call import Call
 from kcells.engine.masks import only_where, select
-from kcells.engine.options import LoopOptions
+from kcells.engine.options import Options
 from kcells.engine.rows import Rows
 from kcells.types import Structure, Tensor
 
 __all__ = ["run"]
 
 
-def run(
-    cell: BoundCell,
-    inputs: Structure,
-    states: Structure,
-    mask: Tensor | None,
-    options: LoopOptions,
-    training: bool,
-    settings: Settings,
-) -> tuple[Structure, Structure]:
+def run(call: Call, inputs: Structure) -> tuple[Structure, Structure]:
     """Runs a cell that is linear in its state.
 
     Args:
-        cell: the built cell.
-        inputs: a structure of `(time, batch, ...)`, in the order of processing.
-        states: the initial states, in the structure of `cell.sizes`.
-        mask: `(time, batch)` bool, or None.
-        options: the layer's options.
-        training: whether dropout is on.
-        settings: how to run the scan.
+        call: the call, with the time first, in the order of processing.
+        inputs: its sequences, nothing harmful in them.
 
     Returns:
         The outputs, `(time, batch, ...)` or those of the last step, and the final states.
     """
-    given = {"inputs": inputs, "states": states, "mask": [] if mask is None else [mask]}
+    given = {
+        "inputs": inputs,
+        "states": call.states,
+        "mask": [] if call.mask is None else [call.mask],
+    }
+    # Without checkpoints: what they would save is no more than what goes in and out.
+    settings = call.settings(fixed=call.masks)
+    cell = call.cell.cell
+    variables = cell.variables if isinstance(cell, keras.layers.Layer) else []
 
     def all_steps(given: Structure) -> tuple[Structure, Structure]:
-        return _all_steps(cell, given, options, training, settings)
+        return _all_steps(call, given, settings)
 
-    variables = cell.cell.variables if isinstance(cell.cell, keras.layers.Layer) else []
     outputs, final = backends.current().as_one(all_steps, given, variables, settings)
     return outputs, final
 
 
-def _all_steps(
-    cell: BoundCell, given: Structure, options: LoopOptions, training: bool, settings: Settings
-) -> tuple[Structure, Structure]:
+def _all_steps(call: Call, given: Structure, settings: Settings) -> tuple[Structure, Structure]:
     inputs, states, mask = given["inputs"], given["states"], (*given["mask"], None)[0]
-    projected = cell.project(inputs, training)
-    recurrence = cell.linear_recurrence(projected)
+    projected = call.cell.project(inputs, call.training)
+    recurrence = call.cell.linear_recurrence(projected)
     lead = tuple(ops.shape(tree.flatten(inputs)[0])[:2])
     product = recurrence.product
 
@@ -75,7 +67,7 @@ def _all_steps(
 
     after = tree.map_structure(all_states, recurrence.a, recurrence.b, states)
     final = tree.map_structure(_last_of, after, states)
-    return _outputs(recurrence, after, final, projected, mask, options), final
+    return _outputs(recurrence, after, final, projected, mask, call.options), final
 
 
 def _coefficients(
@@ -104,7 +96,7 @@ def _outputs(
     final: Structure,
     projected: Structure,
     mask: Tensor | None,
-    options: LoopOptions,
+    options: Options,
 ) -> Structure:
     if options.return_sequences:
         outputs = recurrence.read_out(states, projected)

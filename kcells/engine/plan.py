@@ -17,8 +17,9 @@ import functools
 from typing import Literal, TypeAlias
 
 from kcells.engine import conditions
-from kcells.engine.facts import CellFacts, LayerFacts, MaskKind
+from kcells.engine.facts import CallFacts, CellFacts
 from kcells.engine.kernels import Kernel, KernelName, Machine, kernel_for
+from kcells.engine.options import Options
 from kcells.reasons import Reason
 
 __all__ = ["Path", "Plan", "choose"]
@@ -26,6 +27,8 @@ __all__ = ["Path", "Plan", "choose"]
 Path: TypeAlias = Literal["fused", "parallel", "loop", "unrolled"]
 """How the time loop is run: by a built-in layer and its kernels, by an associative
 scan, by a loop of the backend, or step after step in the graph."""
+
+_ANY_CALL = CallFacts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,74 +77,72 @@ class Plan:
 
 @functools.lru_cache(maxsize=1024)
 def choose(
-    cell: CellFacts, layer: LayerFacts, machine: Machine, mask: MaskKind = "not known yet"
+    cell: CellFacts, options: Options, machine: Machine, call: CallFacts = _ANY_CALL
 ) -> Plan:
     """Chooses the path for a layer.
 
     Examples:
 
     >>> gru = CellFacts("gru")
-    >>> on_torch = choose(gru, LayerFacts("auto"), Machine("torch"))
+    >>> on_torch = choose(gru, Options(dispatch="auto"), Machine("torch"))
     >>> on_torch.path, on_torch.kernel
     ('fused', 'native')
-    >>> unrolled = choose(gru, LayerFacts("auto", unroll=True), Machine("torch"))
+    >>> unrolled = choose(gru, Options(dispatch="auto", unroll=True), Machine("torch"))
     >>> unrolled.path, [r.condition for r in unrolled.reasons if not r.holds][0]
     ('unrolled', 'the loop is not unrolled')
     """
-    members = tuple(choose(member, layer, machine, mask) for member in cell.members)
+    members = tuple(choose(member, options, machine, call) for member in cell.members)
     if any(member.path in ("fused", "parallel") for member in members):
         return _one_after_the_other(members, machine)
-    substitutable = conditions.substitution(cell, layer)
-    if conditions.all_hold(substitutable):
-        return _fused(cell, layer, machine, mask, substitutable)
-    whole = conditions.at_once(cell, layer)
-    path: Path = "unrolled" if layer.unroll else "loop"
-    hoisting: tuple[Reason, ...] = ()
-    repeating: tuple[Reason, ...] = ()
+    required = conditions.substitution(cell, options, call)
+    if conditions.all_hold(required):
+        kernel = kernel_for(cell.builtin, machine)
+        asked = (*required, *conditions.on_machine(cell, machine, kernel, call.mask))
+        if kernel is None:
+            return _by_steps("fused", cell, options, machine, call, required, asked)
+        return Plan("fused", kernel.name, kernel, False, False, machine, required, asked)
+    whole = conditions.at_once(cell, options, call)
+    asked = (*required, *whole)
     if cell.is_linear and conditions.all_hold(whole):
-        path = "parallel"
         # The scan takes no step of the cell, so nothing in one could stand in its way.
-        layer = dataclasses.replace(layer, obstacle="")
-    else:
-        hoisting = conditions.hoisting(cell, layer, machine)
-        repeating = conditions.repeating(layer, machine)
-    compiling = conditions.compiling(layer, machine)
-    kernels: dict[Path, KernelName] = {"parallel": "linear_scan", "unrolled": "unrolled"}
+        compiling = conditions.compiling(options, machine, obstacle="")
+        compiles = conditions.all_hold(compiling)
+        return Plan(
+            "parallel",
+            "linear_scan",
+            fused=None,
+            hoists=False,
+            compiles=compiles,
+            machine=machine,
+            required=required,
+            reasons=(*asked, *compiling),
+        )
+    path: Path = "unrolled" if options.unroll else "loop"
+    return _by_steps(path, cell, options, machine, call, required, asked)
+
+
+def _by_steps(
+    path: Path,
+    cell: CellFacts,
+    options: Options,
+    machine: Machine,
+    call: CallFacts,
+    required: tuple[Reason, ...],
+    asked: tuple[Reason, ...],
+) -> Plan:
+    """The plan for single steps of the cell."""
+    hoisting = conditions.hoisting(cell, options, call, machine)
+    compiling = conditions.compiling(options, machine, call.obstacle)
+    repeating = conditions.repeating(options, machine)
     return Plan(
         path,
-        kernels.get(path, "loop"),
-        fused=None,
-        hoists=path != "parallel" and conditions.all_hold(hoisting),
-        compiles=path != "unrolled" and conditions.all_hold(compiling),
-        machine=machine,
-        required=substitutable,
-        reasons=(*substitutable, *whole, *hoisting, *compiling, *repeating),
-    )
-
-
-def _fused(
-    cell: CellFacts,
-    layer: LayerFacts,
-    machine: Machine,
-    mask: MaskKind,
-    substitutable: tuple[Reason, ...],
-) -> Plan:
-    """The plan where a built-in stands in: its kernel, or the loop where there is none."""
-    kernel = kernel_for(cell.builtin, machine)
-    reasons = (*substitutable, *conditions.on_machine(cell, machine, kernel, mask))
-    if kernel is not None:
-        return Plan("fused", kernel.name, kernel, False, False, machine, substitutable, reasons)
-    hoisting = conditions.hoisting(cell, layer, machine)
-    compiling = conditions.compiling(layer, machine)
-    return Plan(
-        "fused",
-        "loop",
+        "unrolled" if path == "unrolled" else "loop",
         fused=None,
         hoists=conditions.all_hold(hoisting),
-        compiles=conditions.all_hold(compiling),
+        compiles=path != "unrolled" and conditions.all_hold(compiling),
         machine=machine,
-        required=substitutable,
-        reasons=(*reasons, *hoisting, *compiling),
+        required=required,
+        reasons=(*asked, *hoisting, *compiling, *repeating),
     )
 
 

@@ -18,7 +18,6 @@ A backend only turns the crank.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,59 +27,31 @@ from keras import ops, tree
 from kcells.cells.losses import losses_noted
 from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused, parallel
-from kcells.engine.backends.base import Settings
 from kcells.engine.backends.unrolled import scan as unrolled_scan
+from kcells.engine.call import Call, swap_batch_and_time
 from kcells.engine.masks import harmless, select
-from kcells.engine.options import LoopOptions
 from kcells.engine.plan import Plan
 from kcells.errors import CellError
 from kcells.structure import plain
-from kcells.types import Step, Structure, Tensor
+from kcells.types import Structure, Tensor
 
-__all__ = ["execute", "execute_both", "has_steps"]
+__all__ = ["execute", "has_steps"]
 
 
-def execute(
-    plan: Plan,
-    cell: BoundCell,
-    inputs: Structure,
-    states: Structure,
-    mask: Tensor | None,
-    outputs: Structure,
-    options: LoopOptions,
-    settings: Settings,
-    constants: Structure = None,
-) -> tuple[Structure, Structure]:
-    """Runs `cell` over the sequences.
-
-    Args:
-        plan: the path to take.
-        cell: the built cell.
-        inputs: a structure of `(batch, time, ...)`.
-        states: the initial state, in the structure of `cell.sizes`.
-        mask: `(batch, time)` bool, or None.
-        outputs: specs of the outputs of one step, for a plan with members a list with those
-            of each; not needed where a kernel runs over some steps.
-        options: the layer's options.
-        settings: how to run a loop; the plan says whether it is compiled.
-        constants: passed on to the cell.
+def execute(call: Call) -> tuple[Structure, Structure]:
+    """Runs the cell over the sequences.
 
     Returns:
         The outputs, `(batch, time, ...)` or those of the last step, and the final
         states.
     """
-    first = tree.flatten(inputs)[0]
-    if not has_steps(first):
-        lead = ops.shape(first)[: 2 if options.return_sequences else 1]
-        return _zeros(_of_the_last(plan, outputs), *lead), states
-    inputs = tree.map_structure(_swap_batch_and_time, inputs)
-    mask = None if mask is None else _swap_batch_and_time(mask)
-    if options.go_backwards:
-        inputs = tree.map_structure(lambda x: ops.flip(x, axis=0), inputs)
-        mask = None if mask is None else ops.flip(mask, axis=0)
-    found, states = _run(plan, cell, inputs, states, mask, outputs, options, settings, constants)
-    if options.return_sequences:
-        found = tree.map_structure(_swap_batch_and_time, found)
+    if not has_steps(call.first):
+        lead = ops.shape(call.first)[: 2 if call.options.return_sequences else 1]
+        return _zeros(_of_the_last(call.plan, call.outputs), *lead), call.states
+    with call.begun() as begun:
+        found, states = _run(begun)
+    if call.options.return_sequences:
+        found = tree.map_structure(swap_batch_and_time, found)
     return found, states
 
 
@@ -93,40 +64,19 @@ def has_steps(sequence: Tensor) -> bool:
     return bool(sequence.shape[1] != 0) and backends.current().has_numbers(sequence)
 
 
-def _run(
-    plan: Plan,
-    cell: BoundCell,
-    inputs: Structure,
-    states: Structure,
-    mask: Tensor | None,
-    outputs: Structure,
-    options: LoopOptions,
-    settings: Settings,
-    constants: Structure = None,
-) -> tuple[Structure, Structure]:
+def _run(call: Call) -> tuple[Structure, Structure]:
     """`execute` with the time first, in the order of processing."""
-    training = settings.training
-    checkpoint = settings.checkpoint and not plan.machine.transformed
-    settings = dataclasses.replace(settings, compiles=plan.compiles, checkpoint=checkpoint)
-    if plan.members:
-        return _one_after_the_other(plan, cell, inputs, states, mask, outputs, options, settings)
-    if plan.calls_kernel:
-        return fused.run(cell, inputs, states, mask, options, training)
-    if mask is not None:
-        inputs = harmless(inputs, mask)
-    if plan.path == "parallel":
-        with losses_noted(cell.cell) as losses:
-            found, states = parallel.run(cell, inputs, states, mask, options, training, settings)
-        _check_no_losses(cell, losses)
-        return _like(found, outputs), states
-    step = _step_of(plan, cell, training, constants)
-    batch = ops.shape(tree.flatten(inputs)[0])[1]
-    if plan.hoists:
-        settings = dataclasses.replace(settings, project=lambda x: cell.project(x, training))
-    reads_state = constants is None and cell.returns_first_state
-    loop = _Loop(cell, step, states, _zeros(outputs, batch), mask, outputs, options, reads_state)
-    scan = unrolled_scan if plan.kernel == "unrolled" else backends.current().scan
-    return loop.run(scan, inputs, settings)
+    if call.plan.members:
+        return _one_after_the_other(call)
+    if call.plan.calls_kernel:
+        return fused.run(call)
+    inputs = call.sequences if call.mask is None else harmless(call.sequences, call.mask)
+    if call.plan.path != "parallel":
+        return _Loop(call, inputs).run()
+    with losses_noted(call.cell.cell) as losses:
+        found, states = parallel.run(call, inputs)
+    _check_no_losses(call.cell, losses)
+    return _like(found, call.outputs), states
 
 
 def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
@@ -140,62 +90,13 @@ def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
         )
 
 
-def _one_after_the_other(
-    plan: Plan,
-    cell: BoundCell,
-    inputs: Structure,
-    states: Structure,
-    mask: Tensor | None,
-    outputs: Sequence[Structure],
-    options: LoopOptions,
-    settings: Settings,
-) -> tuple[Structure, Structure]:
+def _one_after_the_other(call: Call) -> tuple[Structure, Structure]:
     """The cells of a stack, each over the whole sequence."""
-    new_states = []
-    whole = dataclasses.replace(options, return_sequences=True, zero_output_for_mask=False)
-    wanted = [*[whole] * (len(plan.members) - 1), options]
-    parts = zip(plan.members, cell.members, states, outputs, wanted, strict=True)
-    for own, member, entry, specs, its_options in parts:
-        start = member.conform_states(entry, "states")
-        inputs, end = _run(own, member, inputs, start, mask, specs, its_options, settings)
+    sequences, new_states = call.sequences, []
+    for k, member in enumerate(call.cell.members):
+        sequences, end = _run(call.of_member(k, sequences))
         new_states.append(member.as_entry(end))
-    return inputs, cell.conform_states(new_states, f"the new states of {cell.name}")
-
-
-def _step_of(plan: Plan, cell: BoundCell, training: bool, constants: Structure) -> Step:
-    """One step of the cell: `(inputs, states) -> (outputs, new_states)`."""
-    if plan.hoists:
-        return lambda x, states: cell.step(x, states, training)
-    if cell.hoists and constants is None:
-        return lambda x, states: cell.step(cell.project(x, training), states, training)
-    return lambda x, states: cell(x, states, training, constants)
-
-
-def execute_both(
-    forward: BoundCell,
-    backward: BoundCell,
-    inputs: Tensor,
-    states: tuple[Structure, Structure],
-    mask: Tensor | None,
-    options: LoopOptions,
-) -> list[tuple[Structure, Structure]]:
-    """Runs two equivalent cells in both directions of time, in one call of a kernel.
-
-    Args:
-        forward, backward: the built cells.
-        inputs: `(batch, time, features)`.
-        states: the initial states of both.
-        mask: `(batch, time)` bool, or None.
-        options: what the layers of both share.
-
-    Returns:
-        For each what `execute` returns.
-    """
-    mask = None if mask is None else _swap_batch_and_time(mask)
-    results = fused.run_both(forward, backward, _swap_batch_and_time(inputs), states, mask, options)
-    if not options.return_sequences:
-        return results
-    return [(_swap_batch_and_time(outputs), new) for outputs, new in results]
+    return sequences, call.cell.conform_states(new_states, f"the new states of {call.cell.name}")
 
 
 class _Loop:
@@ -204,38 +105,27 @@ class _Loop:
     Where a step adds losses, their sum is carried along, and added when the loop is over.
     """
 
-    def __init__(
-        self,
-        cell: BoundCell,
-        cell_step: Step,
-        states: Structure,
-        zeros: Structure,
-        mask: Tensor | None,
-        outputs: Structure,
-        options: LoopOptions,
-        returns_first_state: bool,
-    ) -> None:
-        self._cell, self._cell_step = cell, cell_step
-        self._mask = mask
-        self.zeros = zeros
-        self._outputs = outputs
-        self._options = options
-        repeats = mask is not None and not options.zero_output_for_mask
+    def __init__(self, call: Call, inputs: Structure) -> None:
+        self._call, self._cell, self._options = call, call.cell, call.options
+        self._inputs, self._mask, self._outputs = inputs, call.mask, call.outputs
+        self._zeros = _zeros(call.outputs, ops.shape(tree.flatten(inputs)[0])[1])
+        returns_all = call.options.return_sequences
+        repeats = call.mask is not None and not call.options.zero_output_for_mask
         # Without a mask the last output is then in the last state.
-        self._reads_state = returns_first_state and mask is None and not options.return_sequences
-        self._keeps_last = repeats or not (options.return_sequences or self._reads_state)
+        first_state = call.constants is None and call.cell.returns_first_state
+        self._reads_state = first_state and call.mask is None and not returns_all
+        self._keeps_last = repeats or not (returns_all or self._reads_state)
         self._unforeseen: list[Tensor] = []
-        self.carry = {"states": states, "last": zeros if self._keeps_last else []}
-        self.emits = outputs if options.return_sequences else []
+        self._carry = {"states": call.states, "last": self._zeros if self._keeps_last else []}
 
-    def run(self, scan: Any, inputs: Structure, settings: Settings) -> tuple[Structure, Structure]:
+    def run(self) -> tuple[Structure, Structure]:
         """The outputs, `(time, batch, ...)` or those of the last step, and the final states."""
         try:
-            carry, ys = self._scanned(scan, inputs, settings)
+            carry, ys = self._scanned()
         except _UnforeseenLossError:
             # Added in training alone, say, and the trace of a step knew nothing of that.
             self._cell.adds_losses = True
-            carry, ys = self._scanned(scan, inputs, settings)
+            carry, ys = self._scanned()
         for loss in carry["losses"]:
             self._cell.add_loss(loss)
         if self._options.return_sequences:
@@ -244,35 +134,39 @@ class _Loop:
             return _like(tree.flatten(carry["states"])[0], self._outputs), carry["states"]
         return carry["last"], carry["states"]
 
-    def _scanned(
-        self, scan: Any, inputs: Structure, settings: Settings
-    ) -> tuple[Structure, Structure]:
+    def _scanned(self) -> tuple[Structure, Structure]:
         """The last carry, and all outputs if they are wanted."""
-        cuts = [] if self._options.tbptt is None else _cuts(self._options.tbptt, inputs, self._mask)
-        project = settings.project
-        if project is not None:
-            settings = dataclasses.replace(
-                settings, project=lambda xs: {**xs, "inputs": project(xs["inputs"])}
-            )
+        call, tbptt = self._call, self._options.tbptt
         # A sum over many steps is nothing for half precision.
         dtype = "float64" if self._cell.compute_dtype == "float64" else "float32"
         no_loss = [ops.zeros((), dtype)] if self._cell.adds_losses else []
         with losses_noted(self._cell.cell) as unforeseen:
             self._unforeseen = unforeseen
+            scan = unrolled_scan if call.plan.kernel == "unrolled" else backends.current().scan
             carry, ys = scan(
-                self.step,
-                {**self.carry, "losses": no_loss},
-                {"inputs": inputs, "valid": [] if self._mask is None else self._mask, "cut": cuts},
-                emits=self.emits,
+                self._step,
+                {**self._carry, "losses": no_loss},
+                {
+                    "inputs": self._inputs,
+                    "valid": [] if self._mask is None else self._mask,
+                    "cut": [] if tbptt is None else _cuts(tbptt, self._inputs, self._mask),
+                },
+                emits=self._outputs if self._options.return_sequences else [],
                 variables=_variables(self._cell),
-                settings=dataclasses.replace(
-                    settings, fixed=[*settings.fixed, *tree.flatten(self.zeros)]
+                settings=call.settings(
+                    checkpoint=self._options.checkpoint and not call.plan.machine.transformed,
+                    fixed=[*call.masks, *tree.flatten(self._zeros)],
+                    project=self._project if call.plan.hoists else None,
                 ),
             )
         _check_no_losses(self._cell, unforeseen)
         return carry, ys
 
-    def step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
+    def _project(self, xs: Structure) -> Structure:
+        """The input side of many steps."""
+        return {**xs, "inputs": self._cell.project(xs["inputs"], self._call.training)}
+
+    def _step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
         states = carry["states"]
         seen = states
         if self._options.tbptt is not None:
@@ -282,7 +176,7 @@ class _Loop:
         output = _like(output, self._outputs)
         new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
         if self._mask is not None:
-            masked = self.zeros if self._options.zero_output_for_mask else carry["last"]
+            masked = self._zeros if self._options.zero_output_for_mask else carry["last"]
             output = select(x["valid"], output, masked)
             new_states = select(x["valid"], new_states, states)
         last = output if self._keeps_last else []
@@ -296,15 +190,23 @@ class _Loop:
         """A step of the cell, and the sum of losses with those that it has added."""
         if not losses:
             before = len(self._unforeseen)
-            output, new_states = self._cell_step(x, states)
+            output, new_states = self._of_cell(x, states)
             if len(self._unforeseen) > before:
                 raise _UnforeseenLossError
             return output, new_states, losses
         # At each step, as a backward pass may run one again when the loop is over.
         with losses_noted(self._cell.cell) as added:
-            output, new_states = self._cell_step(x, states)
+            output, new_states = self._of_cell(x, states)
         total = losses[0]
         return output, new_states, [total + sum(ops.cast(loss, total.dtype) for loss in added)]
+
+    def _of_cell(self, x: Structure, states: Structure) -> tuple[Structure, Structure]:
+        """A step of the cell, whose inputs are projected where the plan says so."""
+        cell, call = self._cell, self._call
+        if not call.plan.hoists and not (cell.hoists and call.constants is None):
+            return cell(x, states, call.training, call.constants)
+        projected = x if call.plan.hoists else cell.project(x, call.training)
+        return cell.step(projected, states, call.training)
 
 
 class _UnforeseenLossError(Exception):
@@ -347,9 +249,3 @@ def _zeros(specs: Structure, *lead: Tensor) -> Structure:
 def _of_the_last(plan: Plan, outputs: Structure) -> Structure:
     """Specs of what the uppermost cell of a stack gives; of any other cell its own."""
     return _of_the_last(plan.members[-1], outputs[-1]) if plan.members else outputs
-
-
-def _swap_batch_and_time(tensor: Tensor) -> Tensor:
-    axes = list(range(len(tensor.shape)))
-    axes[0], axes[1] = 1, 0
-    return ops.transpose(tensor, axes)

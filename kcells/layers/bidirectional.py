@@ -12,9 +12,11 @@ from keras import ops, tree
 from kcells import stock
 from kcells._keras_private import get_mask
 from kcells.cells.freezing import freeze_inside
+from kcells.engine.both import conditions, execute_both
+from kcells.engine.conditions import all_hold
 from kcells.engine.masks import combine
+from kcells.engine.run import has_steps
 from kcells.errors import ConfigurationError, StructureError
-from kcells.layers.both import run_both
 from kcells.layers.dtypes import cast_floats, computed_dtype
 from kcells.layers.rnn import RNN
 from kcells.registry import provenance
@@ -175,7 +177,7 @@ class Bidirectional(stock.Bidirectional):
         if mask is None:
             mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), sequences), sequences, "")
         arguments = self._arguments(sequences, initial_state, mask, training, constants)
-        results = run_both(self, sequences, arguments)
+        results = self._at_once(sequences, arguments)
         if results is None:
             results = [
                 layer(sequences, **given)
@@ -194,6 +196,38 @@ class Bidirectional(stock.Bidirectional):
             return _MERGES[mode](a, b)
 
         return self._merged(forward, backward, merge)
+
+    def _at_once(
+        self, sequences: Structure, arguments: list[dict[str, Any]]
+    ) -> list[Structure] | None:
+        """What both layers return, from one call of a kernel; None where none may run."""
+        if not all(map(self._runs_alone, self._layers_in_order)):
+            return None
+        calls = [
+            layer._begin(sequences, **given)
+            for layer, given in zip(self._layers_in_order, arguments, strict=True)
+        ]
+        if not (has_steps(calls[0].first) and all_hold(conditions(*calls))):
+            return None
+        return [
+            layer._finish(call, *result)
+            for layer, call, result in zip(
+                self._layers_in_order, calls, execute_both(*calls), strict=True
+            )
+        ]
+
+    def _runs_alone(self, layer: Any) -> bool:
+        """Whether nothing hangs on the call of a layer but what a kernel gives.
+
+        First whether there is a kernel: few machines have one, and the rest costs more.
+        """
+        return (
+            isinstance(layer, RNN)
+            and layer.plan.both_directions
+            and type(layer).call is RNN.call
+            and layer.activity_regularizer is None
+            and layer.dtype_policy.name == self.dtype_policy.name
+        )
 
     def _arguments(
         self,

@@ -8,18 +8,22 @@ the loop where it has none. A model that was built on one machine so runs on ano
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from typing import Any
 
 import keras
 
 from kcells import stock
+from kcells.cells.equivalence import equivalence_of, is_keras_cell, kernel_facts
 from kcells.cells.sharing import marked
-from kcells.layers.dispatch import Dispatch, settings_of
+from kcells.engine.conditions import all_hold, substitution
+from kcells.engine.facts import CellFacts
+from kcells.engine.options import Dispatch, Options
 from kcells.layers.options import split_options
 from kcells.layers.rnn import RNN
 
-__all__ = ["GRU", "LSTM"]
+__all__ = ["GRU", "LSTM", "stand_in"]
 
 
 class _Builtin(RNN):
@@ -50,7 +54,7 @@ class _Builtin(RNN):
     def get_config(self) -> dict[str, Any]:
         """The arguments of Keras' layer, and the policy if it is not the default."""
         # Past RNN, whose configuration holds a cell; here it does if other layers have it too.
-        config = {**super(RNN, self).get_config(), **settings_of(self, dispatch="auto")}
+        config = {**super(RNN, self).get_config(), **Options.of(self).policies(dispatch="auto")}
         if marked(self.cell, {}):
             config["cell"] = marked(self.cell, keras.saving.serialize_keras_object(self.cell))
         # A cell that is no part of it may be frozen by itself.
@@ -117,3 +121,35 @@ class GRU(_Builtin, stock.GRU):
 
     _make_cell = stock.GRUCell
     _cell_name = "gru_cell"
+
+
+_STAND_INS: dict[Any, type[RNN]] = {"lstm": LSTM, "gru": GRU}
+
+
+def stand_in(cell: Any, is_new: bool, options: dict[str, Any]) -> RNN | None:
+    """The built-in layer in the place of one around `cell`; None if none may stand there.
+
+    Args:
+        cell: the cell.
+        is_new: whether nobody else has it, so that another of the same weights may do.
+        options: arguments of the layer.
+    """
+    declared = equivalence_of(cell)
+    if not (declared.holds and declared.is_identity and declared.builtin in _STAND_INS):
+        return None
+    # The built-in does its own dropout.
+    facts = CellFacts(declared.builtin, tuple(declared.conditions), kernel_facts(cell, declared))
+    known = {field.name for field in dataclasses.fields(Options)}
+    asked = Options.given({k: value for k, value in options.items() if k in known})
+    if not all_hold(substitution(facts, asked)):
+        return None
+    layer = _STAND_INS[declared.builtin]
+    if is_keras_cell(cell):
+        return layer(cell=cell, **options) if _shares_policy(cell, options) else None
+    return layer(**declared.arguments, **options) if is_new else None
+
+
+def _shares_policy(cell: Any, options: dict[str, Any]) -> bool:
+    """Whether a layer with these options would have the dtype policy of the cell."""
+    policy = keras.dtype_policies.get(options.get("dtype") or keras.config.dtype_policy())
+    return bool(policy.name == cell.dtype_policy.name)

@@ -1,40 +1,14 @@
-"""A call of a recurrent layer, and a way to watch all of them for the time of a `with`."""
+"""A way to watch all calls of recurrent layers for the time of a `with`."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
-from kcells.engine.plan import Plan
-from kcells.types import Structure, Tensor
+from kcells.engine.call import Call
 
-__all__ = ["Call", "calls_noted", "note_call"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A call of a recurrent layer that is checked and has not run.
-
-    Attributes:
-        layer: the layer.
-        plan: how it will run.
-        sequences: a structure of plain containers.
-        states: the states to start from.
-        mask: all masks in one, `(batch, time)`; None if nothing is masked.
-        batch: the batch size.
-        takes_constants: whether constants were passed.
-    """
-
-    layer: Any
-    plan: Plan
-    sequences: Structure
-    states: Structure
-    mask: Tensor | None
-    batch: Any
-    takes_constants: bool
+__all__ = ["calls_noted", "note_call"]
 
 
 _NOTES: contextvars.ContextVar[list[Call] | None] = contextvars.ContextVar(

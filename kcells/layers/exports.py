@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from keras import ops, tree
+from keras import ops
 
 from kcells.engine import backends
+from kcells.engine.call import Call
 from kcells.engine.plan import Plan
 from kcells.errors import ConfigurationError
-from kcells.layers.calls import Call
 
 __all__ = ["check_export"]
 
 
-def check_export(call: Call, lengths: set[int | None]) -> None:
+def check_export(call: Call, lengths: set[int | None], who: str) -> None:
     """Looks at a call that is traced for TorchScript or ONNX; any other is as it should be.
 
     Args:
         call: the call.
         lengths: for how many steps the layer was built and symbolically called; None where
             the number was not known.
+        who: the layer, for messages.
 
     Raises:
         ConfigurationError: if it would compute something else than the layer does.
     """
-    length = tree.flatten(call.sequences)[0].shape[1]
+    length = call.first.shape[1]
     # While TorchScript traces, which it does for ONNX too, sizes are tensors.
     is_script, is_file = ops.is_tensor(length), backends.current().writes_onnx()
-    who = f'{call.layer.bound.name} (layer "{call.layer.name}")'
-    if call.layer.stateful and (is_script or is_file):
+    if call.options.stateful and (is_script or is_file):
         raise ConfigurationError(
             f"{who}: stateful=True remembers the states of one call for the next, and ONNX and"
             " TorchScript have no memory.\n"

@@ -14,25 +14,24 @@ import keras
 from keras import ops, tree
 
 from kcells import stock
-from kcells.cells.dropout import sequence_masks
+from kcells.cells.equivalence import is_keras_cell
 from kcells.cells.inference import build_for, declared_outputs
-from kcells.cells.numbers import plain_numbers
 from kcells.cells.protocol import BoundCell
-from kcells.engine.facts import MaskKind
+from kcells.engine.call import Call, plan_for
+from kcells.engine.conditions import cannot_dispatch
+from kcells.engine.facts import CallFacts
 from kcells.engine.masks import combine
-from kcells.engine.options import LoopOptions
+from kcells.engine.options import Choice, Dispatch, Options
 from kcells.engine.plan import Plan
 from kcells.engine.run import execute
 from kcells.errors import CellError
-from kcells.layers import dispatch as policies
-from kcells.layers.calls import Call, note_call
+from kcells.layers.calls import note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.exports import check_export
 from kcells.layers.memory import Memory, first_states
 from kcells.layers.remembering import Remembering
 from kcells.layers.saved import saved_cell
-from kcells.layers.settings import settings_for
 from kcells.layers.specs import final_state_specs, output_specs
 from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step
@@ -113,9 +112,9 @@ class RNN(Remembering):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
-        dispatch: policies.Dispatch = "never",
-        compile: policies.Choice = "auto",
-        parallel: policies.Choice = "auto",
+        dispatch: Dispatch = "never",
+        compile: Choice = "auto",
+        parallel: Choice = "auto",
         checkpoint: bool | int = False,
         tbptt: int | None = None,
         **kwargs: Any,
@@ -128,26 +127,32 @@ class RNN(Remembering):
         super(stock.RNN, self).__init__(**kwargs)
         self.bound = BoundCell(cell, owner=self)
         self.cell = cell
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self._stateful = bool(stateful)
-        self.unroll = bool(unroll)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.dispatch = policies.check_dispatch(dispatch)
-        self.compile = policies.check_choice("compile", compile)
-        self.parallel = policies.check_choice("parallel", parallel)
-        self.checkpoint = policies.check_checkpoint(plain_numbers(checkpoint), unroll)
-        self.tbptt = policies.check_tbptt(plain_numbers(tbptt))
+        options = Options.given(
+            {
+                "return_sequences": return_sequences,
+                "return_state": return_state,
+                "go_backwards": go_backwards,
+                "stateful": stateful,
+                "unroll": unroll,
+                "zero_output_for_mask": zero_output_for_mask,
+                "dispatch": dispatch,
+                "compile": compile,
+                "parallel": parallel,
+                "checkpoint": checkpoint,
+                "tbptt": tbptt,
+            }
+        )
+        self._memory: Memory | None = None
+        for name, value in dataclasses.asdict(options).items():
+            setattr(self, name, value)
         self.obstacle = ""  # What kept a loop from being compiled when it was last traced.
         self.supports_masking = True
-        self._memory: Memory | None = None
         self._batch: int | None = None
         self._traces = Traces()
         if cell.state_size is not None:
             self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
         if dispatch == "require" and self.plan.path != "fused":
-            raise policies.cannot_dispatch(self.bound.name, self.plan.required)
+            raise cannot_dispatch(self.bound.name, self.plan.required)
         self.supports_jit = dispatch == "never" or self.plan.under_xla
 
     # -- What the base class exposes as attributes
@@ -159,20 +164,8 @@ class RNN(Remembering):
 
     @property
     def plan(self) -> Plan:
-        """How this layer runs its loop on this machine, and why."""
-        return self.plan_for()
-
-    def plan_for(
-        self,
-        given: Structure = None,
-        mask: MaskKind = "not known yet",
-        takes_constants: bool = False,
-    ) -> Plan:
-        """How a call would run, if it meets what the last trace has met.
-
-        The arguments are those of `layers.dispatch.plan_for`.
-        """
-        return policies.plan_for(self, given, mask, takes_constants, self.obstacle)
+        """How this layer runs its loop on this machine, if it meets what the last trace met."""
+        return plan_for(self.bound, Options.of(self), call=CallFacts(obstacle=self.obstacle))
 
     # -- Building
 
@@ -205,26 +198,10 @@ class RNN(Remembering):
         training: bool = False,
         constants: Structure = None,
     ) -> Structure:
-        training = bool(training)
-        call = self.begin(sequences, initial_state, mask, training, constants)
-        # Before the masks of dropout are drawn: a trace forgets them.
-        step_outputs = self._traces.for_plan(call.plan, self.bound, call.sequences, constants)
-        settings = settings_for(self, call.batch, training)
-        with sequence_masks(self.cell, call.batch, training) as masks:
-            outputs, states = execute(
-                call.plan,
-                self.bound,
-                call.sequences,
-                call.states,
-                call.mask,
-                step_outputs,
-                self.loop_options,
-                dataclasses.replace(settings, fixed=masks),
-                constants,
-            )
-        return self.finish(outputs, states)
+        call = self._begin(sequences, initial_state, mask, training, constants)
+        return self._finish(call, *execute(call))
 
-    def begin(
+    def _begin(
         self,
         sequences: Structure,
         initial_state: Structure = None,
@@ -233,28 +210,42 @@ class RNN(Remembering):
         constants: Structure = None,
     ) -> Call:
         """The first half of `call`: everything is checked, nothing is run."""
+        options, training = Options.of(self), bool(training)
         given = self._checks.check(sequences, initial_state, mask, constants)
-        first = tree.flatten(given.sequences)[0]
-        batch = ops.shape(first)[0]
-        remembered = self._memory if self.stateful else None
+        remembered = self._memory if options.stateful else None
+        batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = first_states(self.bound, given.initial_state, remembered, batch, training)
         check_sizes_at_run_time(given, states, self._who)
-        kind: MaskKind = "none" if given.mask is None else "not known yet"
-        takes = constants is not None
+        facts = CallFacts("none" if given.mask is None else "not known yet", constants is not None)
         tensors = [given.sequences, states, given.mask, constants]
-        plan = policies.plan_for(self, tensors, kind, takes)
-        call = Call(self, plan, given.sequences, states, given.mask, batch, takes)
-        check_export(call, self._traces.lengths)
+        plan = plan_for(self.bound, options, tensors, facts)
+        call = Call(
+            self.bound,
+            options,
+            plan,
+            given.sequences,
+            states,
+            from_zeros=given.initial_state is None
+            and remembered is None
+            and is_keras_cell(self.cell),
+            mask=given.mask,
+            constants=constants,
+            training=training,
+            outputs=self._traces.for_plan(plan, self.bound, given.sequences, constants),
+        )
+        check_export(call, self._traces.lengths, self._who)
         note_call(call)
         return call
 
-    def finish(self, outputs: Structure, states: Structure) -> Structure:
+    def _finish(self, call: Call, outputs: Structure, states: Structure) -> Structure:
         """The second half of `call`: remembers the states, and says what it was asked for."""
-        if self._memory is not None and self.stateful:
+        if call.obstacles:
+            self.obstacle = next(filter(None, call.obstacles), "")
+        if call.options.stateful and self._memory is not None:
             self._memory.write(states)
         outputs = cast_floats(outputs, self.compute_dtype)
         states = cast_floats(states, self.compute_dtype)
-        return self._with_states(outputs, states) if self.return_state else outputs
+        return self._with_states(outputs, states) if call.options.return_state else outputs
 
     def compute_output_spec(
         self,
@@ -317,17 +308,6 @@ class RNN(Remembering):
         return (outputs, states)
 
     @property
-    def loop_options(self) -> LoopOptions:
-        """The options that every path obeys."""
-        return LoopOptions(
-            self.return_sequences,
-            self.go_backwards,
-            self.zero_output_for_mask,
-            self.return_state or self.stateful,
-            self.tbptt,
-        )
-
-    @property
     def _checks(self) -> CallChecks:
         remembered = self._memory.batch_size if self._memory is not None else None
         return CallChecks(self._who, self.bound, self.unroll, remembered)
@@ -337,7 +317,7 @@ class RNN(Remembering):
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, and where the cells come from."""
         config = dict(super().get_config())
-        config |= policies.settings_of(self)
+        config |= Options.of(self).policies()
         config["cell"] = saved_cell(self.cell, config["cell"])
         sources = provenance.sources(config["cell"])
         return {**config, "cell_sources": sources} if sources else config

@@ -99,11 +99,11 @@ def test_what_is_masked_does_not_count_even_if_it_is_no_number(name, kernels, rn
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("return_sequences", [False, True])
 def test_both_directions(name, kind, return_sequences, kernels, float64, rng, monkeypatch):
-    from kcells.layers import both
+    from kcells.layers import bidirectional
 
     runs = []
-    run = both.execute_both
-    monkeypatch.setattr(both, "execute_both", lambda *args: runs.append(1) or run(*args))
+    run = bidirectional.execute_both
+    monkeypatch.setattr(bidirectional, "execute_both", lambda *args: runs.append(1) or run(*args))
     options = {"return_sequences": return_sequences, "return_state": True}
     fused, loop = (
         kcells.Bidirectional(kcells.build(name, UNITS, dispatch=dispatch, **options))

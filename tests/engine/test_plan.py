@@ -9,12 +9,13 @@ import pytest
 import kcells
 from kcells.cells.equivalence import KernelFacts
 from kcells.engine import backends
-from kcells.engine.facts import CellFacts, LayerFacts
+from kcells.engine.facts import CallFacts, CellFacts
 from kcells.engine.kernels import KERNELS, Machine, kernel_for
+from kcells.engine.options import Options
 from kcells.engine.plan import choose
 from kcells.reasons import Reason
 
-AUTO = LayerFacts("auto")
+AUTO = Options(dispatch="auto")
 
 
 def against(plan):
@@ -67,14 +68,17 @@ def test_every_kernel_of_the_table_was_in_a_case():
     ],
 )
 def test_each_condition_alone_keeps_the_kernel_away(cell, layer, condition):
+    layer = dict(layer)
+    constants = layer.pop("takes_constants", False)
     plan = choose(
         CellFacts("gru", kernel=KernelFacts(**cell)),
         dataclasses.replace(AUTO, **layer),
         Machine("torch"),
+        CallFacts(takes_constants=constants),
     )
     assert plan.path == ("unrolled" if layer.get("unroll") else "loop")
     assert against(plan)[0] == condition
-    others = {"the input side depends on the inputs alone"} if "takes_constants" in layer else set()
+    others = {"the input side depends on the inputs alone"} if constants else set()
     assert set(against(plan)) - others - HOISTING == {condition}
 
 
@@ -128,14 +132,14 @@ def test_what_the_machine_cannot_do_is_left_to_the_loop(machine, condition):
 
 @pytest.mark.parametrize("transformed", [False, True])
 def test_steps_are_repeated_where_no_transform_looks_inside(transformed):
-    layer = LayerFacts(checkpoint=True)
+    layer = Options(checkpoint=True)
     plan = choose(CellFacts(), layer, Machine("torch", transformed=transformed))
     assert ("the backward pass repeats blocks of steps" in against(plan)) == transformed
 
 
 @pytest.mark.parametrize("mask", ["left-padded", "with holes", "with a fully masked row"])
 def test_no_mask_keeps_the_kernel_away(mask):
-    plan = choose(CellFacts("lstm"), AUTO, Machine("torch"), mask)
+    plan = choose(CellFacts("lstm"), AUTO, Machine("torch"), CallFacts(mask))
     assert plan.calls_kernel
     assert against(plan) == ["the mask is right-padded, no row fully masked"]
 
@@ -143,10 +147,10 @@ def test_no_mask_keeps_the_kernel_away(mask):
 def test_every_condition_is_named_once():
     for cell, layer, machine in itertools.product(
         [CellFacts("gru", splits_step=True), CellFacts("lstm"), CellFacts()],
-        [AUTO, LayerFacts()],
+        [AUTO, Options()],
         [Machine("torch"), Machine("jax")],
     ):
-        conditions = [r.condition for r in choose(cell, layer, machine, "none").reasons]
+        conditions = [r.condition for r in choose(cell, layer, machine, CallFacts("none")).reasons]
         assert len(conditions) == len(set(conditions))
 
 
@@ -214,7 +218,9 @@ def test_float_dtypes_of_the_table_are_names_of_keras():
 @pytest.mark.parametrize("machine", [Machine("tensorflow"), Machine("jax"), Machine("torch")])
 def test_a_linear_cell_that_is_a_simple_rnn(machine, options, path, against):
     facts = CellFacts("simple_rnn", is_linear=True, splits_step=True)
-    chosen = choose(facts, LayerFacts("never", **options), machine)
+    options = dict(options)
+    call = CallFacts(takes_constants=options.pop("takes_constants", False))
+    chosen = choose(facts, Options(**options), machine, call)
     assert chosen.path == path
     if against is not None:
         assert against in [r.condition for r in chosen.reasons if not r.holds]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -228,8 +227,6 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     """
     compiled = under_xla() or (settings.compiles and not tf.executing_eagerly())
     if a.shape[0] is None or (compiled and device() == "cpu"):
-        # What checkpoints would save is no more than what goes in and out.
-        settings = dataclasses.replace(settings, checkpoint=False)
         spec = keras.KerasTensor((None, *first.shape[1:]), dtype=first.dtype)
 
         def one_step(h: Any, coefficients: Any) -> Any:
