@@ -16,6 +16,7 @@ from kcells.cells.dropout import VariationalDropout
 from kcells.cells.equivalence import Equivalence
 from kcells.cells.linear import LinearRecurrence
 from kcells.cells.standard import InputCell, StandardCell
+from kcells.cells.weights import WeightsCell
 from kcells.convert import to_builtin
 from kcells.explain import Explanation, Explanations, explain
 from kcells.layers.bidirectional import Bidirectional
@@ -43,6 +44,7 @@ __all__ = [
     "StackedCells",
     "StandardCell",
     "VariationalDropout",
+    "WeightsCell",
     "Workload",
     "__version__",
     "build",

@@ -39,6 +39,7 @@ PUBLIC = {
     "StackedCells",
     "StandardCell",
     "VariationalDropout",
+    "WeightsCell",
     "Workload",
     "__version__",
     "build",

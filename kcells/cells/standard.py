@@ -7,31 +7,18 @@ how a kernel is initialized, regularized, dropped and saved.
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import ops
 
-from kcells.cells.base import Cell
-from kcells.cells.dropout import VariationalDropout
-from kcells.cells.signature import constructor_parameters
-from kcells.errors import CellError, ConfigurationError, StructureError
+from kcells.cells.weights import WeightsCell
+from kcells.errors import CellError, StructureError
 from kcells.types import Structure, Tensor
 
 __all__ = ["InputCell", "StandardCell"]
 
-_SETTINGS = {
-    "initializer": initializers,
-    "regularizer": regularizers,
-    "constraint": constraints,
-}
-_SERIALIZERS: dict[str, Any] = {
-    **{f"_{what}": module.serialize for what, module in _SETTINGS.items()},
-    "activation": activations.serialize,
-}
 
-
-class InputCell(Cell):
+class InputCell(WeightsCell):
     """Base class for cells whose matrices act on the inputs alone, with their usual arguments.
 
     A subclass overrides `add_weights`, which makes its weights with `add`, and a hook of
@@ -88,45 +75,12 @@ class InputCell(Cell):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dropout, seed, **kwargs)
         self.units = self.positive("units", units)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        rate = self.rate("dropout", dropout)
-        self.seed = seed
+        self.keep_part("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.keep_part("bias", bias_initializer, bias_regularizer, bias_constraint)
         self.state_size = self.output_size = units
-        self.input_dropout = VariationalDropout(rate, seed=seed, dtype=self.dtype_policy)
-
-    @property
-    def dropout(self) -> float:
-        """The share of the inputs that is dropped; see `kcells.VariationalDropout.rate`."""
-        return self.input_dropout.rate
-
-    @dropout.setter
-    def dropout(self, rate: float) -> None:
-        self.input_dropout.rate = self.rate("dropout", rate)
-
-    def positive(self, name: str, value: Any) -> int:
-        """`value`, which has to be a positive int: the argument `name`."""
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigurationError(
-                f"{type(self).__name__}: {name} must be a positive int; received {value!r}."
-            )
-        return value
-
-    def rate(self, name: str, value: Any) -> Any:
-        """`value`, which has to be the share of something that is dropped: the argument `name`."""
-        if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
-            raise ConfigurationError(
-                f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
-                f" received {value!r}."
-            )
-        return value
 
     def build(self, input_shape: Structure) -> None:
         """Creates the weights for inputs of `(batch, features)`."""
@@ -148,45 +102,10 @@ class InputCell(Cell):
             '  self.kernel = self.add("kernel", (features, self.units))'
         )
 
-    def add(
-        self, name: str, shape: tuple[int, ...], part: str | None = None, initializer: Any = None
-    ) -> Any:
-        """A weight with the initializer, regularizer and constraint of its part.
-
-        Args:
-            name: its name.
-            shape: its shape.
-            part: `"kernel"`, `"recurrent"` or `"bias"`; left out, the one that the name
-                begins with. Without biases, one of the last is not made.
-            initializer: in place of the one of its part.
-
-        Returns:
-            The variable; None for a bias where there are none.
-        """
-        part = name.partition("_")[0] if part is None else part
-        if part == "bias" and not self.use_bias:
-            return None
-        settings = {what: getattr(self, f"{part}_{what}") for what in _SETTINGS}
-        if initializer is not None:
-            settings["initializer"] = initializer
-        if isinstance(settings["initializer"], initializers.Initializer):
-            # Keras' initializers keep their seed: used twice, one gives related weights.
-            settings["initializer"] = settings["initializer"].clone()
-        return self.add_weight(shape=shape, name=name, **settings)
-
     def project_inputs(self, inputs: Tensor, training: bool = False) -> Tensor:
         """`W x + b`, `(..., columns of kernel)`."""
         products = ops.matmul(self.input_dropout.drop(inputs, training), self.kernel)
         return products if self.bias is None else products + self.bias
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, those of the subclass too."""
-        config: dict[str, Any] = super().get_config()
-        for name in constructor_parameters(type(self)):
-            value = getattr(self, name)
-            serialize = next((f for end, f in _SERIALIZERS.items() if name.endswith(end)), None)
-            config[name] = value if serialize is None else serialize(value)
-        return config
 
 
 class StandardCell(InputCell):
@@ -238,22 +157,10 @@ class StandardCell(InputCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, **kwargs)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        rate = self.rate("recurrent_dropout", recurrent_dropout)
-        # One seed for both would draw the same masks wherever features == units.
-        seed = None if self.seed is None else self.seed + 1
-        self.state_dropout = VariationalDropout(rate, seed=seed, dtype=self.dtype_policy)
-
-    @property
-    def recurrent_dropout(self) -> float:
-        """The share of the state that is dropped; see `kcells.VariationalDropout.rate`."""
-        return self.state_dropout.rate
-
-    @recurrent_dropout.setter
-    def recurrent_dropout(self, rate: float) -> None:
-        self.state_dropout.rate = self.rate("recurrent_dropout", rate)
+        self.keep_part(
+            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        )
+        self.drop_states(recurrent_dropout)
 
     def build(self, input_shape: Structure) -> None:
         """Creates the weights for inputs of `(batch, features)`."""
@@ -264,7 +171,3 @@ class StandardCell(InputCell):
     def dropped_size(self) -> int:
         """The size of the state that `dropped` gets; `units`, unless a subclass says other."""
         return self.units
-
-    def dropped(self, state: Tensor, training: bool = False) -> Tensor:
-        """A state with the entries dropped that `recurrent_dropout` drops in this sequence."""
-        return self.state_dropout.drop(state, training)

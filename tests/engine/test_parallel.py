@@ -50,7 +50,7 @@ def scans(monkeypatch):
     """How often all steps were computed at once."""
     calls = []
     real = parallel.run
-    monkeypatch.setattr(parallel, "run", lambda *a: (calls.append(a[0].name), real(*a))[1])
+    monkeypatch.setattr(parallel, "run", lambda *a: (calls.append(a[0].cell.name), real(*a))[1])
     return calls
 
 

@@ -121,11 +121,6 @@ class ConvLSTMCell(ConvolutionalCell):
         h = self.recurrent_activation(o) * self.activation(c)
         return h, [h, c]
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        own = {"peepholes": self.peepholes, "unit_forget_bias": self.unit_forget_bias}
-        return {**super().get_config(), **own}
-
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""

@@ -9,26 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
-from kcells import Cell, Learning, Place, VariationalDropout
+from kcells import Learning, Place, WeightsCell
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
 __all__ = ["LEARNING", "ConvolutionalCell", "line", "on_a_line"]
 
-_SETTINGS = {
-    "initializer": initializers,
-    "regularizer": regularizers,
-    "constraint": constraints,
-}
-_PLAIN_ARGUMENTS = (
-    *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
-    *("use_bias", "dropout", "recurrent_dropout", "seed"),
-)
 
-
-class ConvolutionalCell(Cell):
+class ConvolutionalCell(WeightsCell):
     """Base class for cells on frames, with the arguments of Keras' convolutional LSTMs.
 
     A subclass sets `blocks`, how many kernels stand beside each other, and `state_count`; and it
@@ -108,10 +98,8 @@ class ConvolutionalCell(Cell):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not _is_positive(filters):
-            raise self._out_of_range("filters", "a positive int", filters)
-        self.filters = filters
+        super().__init__(dropout, seed, **kwargs)
+        self.filters = self.positive("filters", filters)
         self.kernel_size = self._extent("kernel_size", kernel_size)
         self.strides = self._extent("strides", strides)
         self.dilation_rate = self._extent("dilation_rate", dilation_rate)
@@ -129,25 +117,13 @@ class ConvolutionalCell(Cell):
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.keep_part("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.keep_part(
+            "recurrent", recurrent_initializer, recurrent_regularizer, recurrent_constraint
+        )
         # Keras would draw biases for None, as it does kernels.
-        self.bias_initializer = initializers.get(
-            "zeros" if bias_initializer is None else bias_initializer
-        )
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.recurrent_constraint = constraints.get(recurrent_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout, self.recurrent_dropout, self.seed = dropout, recurrent_dropout, seed
-        self.input_dropout = VariationalDropout(dropout, seed=seed, dtype=self.dtype_policy)
-        # One seed for both would draw the same masks wherever the frames have one size.
-        seed = None if seed is None else seed + 1
-        self.state_dropout = VariationalDropout(
-            recurrent_dropout, seed=seed, dtype=self.dtype_policy
-        )
+        self.keep_part("bias", bias_initializer or "zeros", bias_regularizer, bias_constraint)
+        self.drop_states(recurrent_dropout)
         self.frame: tuple[int, ...] = ()
 
     # -- Arguments
@@ -207,21 +183,6 @@ class ConvolutionalCell(Cell):
         self.recurrent_kernel = self.add("recurrent_kernel", (*size, self.filters, width))
         self.bias = self.add("bias", (width,))
 
-    def add(
-        self, name: str, shape: tuple[int, ...], part: str | None = None, initializer: Any = None
-    ) -> Any:
-        """A weight with the settings of its part, as `kcells.InputCell.add` makes it."""
-        part = name.partition("_")[0] if part is None else part
-        if part == "bias" and not self.use_bias:
-            return None
-        settings = {what: getattr(self, f"{part}_{what}") for what in _SETTINGS}
-        if initializer is not None:
-            settings["initializer"] = initializer
-        if isinstance(settings["initializer"], initializers.Initializer):
-            # Keras' initializers keep their seed: used twice, one gives related weights.
-            settings["initializer"] = settings["initializer"].clone()
-        return self.add_weight(shape=shape, name=name, **settings)
-
     @property
     def _is_last(self) -> bool:
         return self.data_format == "channels_last"
@@ -279,10 +240,6 @@ class ConvolutionalCell(Cell):
         """`kernel * state`, with zeros around the state."""
         return self._convolved(state, kernel, (1,) * self.rank, "same", (1,) * self.rank)
 
-    def dropped(self, state: Tensor, training: bool = False) -> Tensor:
-        """A state with the entries dropped that `recurrent_dropout` drops in this sequence."""
-        return self.state_dropout.drop(state, training)
-
     def split(self, frames: Tensor, parts: int) -> list[Tensor]:
         """Frames with a part of the channels each."""
         axis = -1 if self._is_last else -1 - self.rank
@@ -301,16 +258,6 @@ class ConvolutionalCell(Cell):
         result = ops.conv(frames, kernel, strides, padding, "channels_last", dilation_rate)
         result = result if self._is_last else ops.moveaxis(result, -1, 1)
         return ops.reshape(result, (*leading, *result.shape[1:])) if len(leading) > 1 else result
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of this class; a subclass adds its own."""
-        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        for name in ("activation", "recurrent_activation"):
-            config[name] = activations.serialize(getattr(self, name))
-        for part in ("kernel", "recurrent", "bias"):
-            for what, module in _SETTINGS.items():
-                config[f"{part}_{what}"] = module.serialize(getattr(self, f"{part}_{what}"))
-        return {**super().get_config(), **config}
 
 
 def _is_positive(value: Any) -> bool:

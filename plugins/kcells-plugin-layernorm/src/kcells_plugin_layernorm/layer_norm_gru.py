@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
 from kcells import Card, Case, Equivalence, Reason, StandardCell
 from kcells.types import Tensor
@@ -102,21 +102,7 @@ class LayerNormGRUCell(StandardCell):
         units: int,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
         reset_after: bool = True,
-        seed: int | None = None,
-        *,
         normalize: bool = True,
         epsilon: float = 1e-5,
         gamma_initializer: Any = "ones",
@@ -124,31 +110,13 @@ class LayerNormGRUCell(StandardCell):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            units,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
+        super().__init__(units, **kwargs)
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = reset_after
         self.normalize = normalize
         self.epsilon = checked_epsilon("LayerNormGRUCell", epsilon)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.gamma_constraint = constraints.get(gamma_constraint)
+        self.keep_part("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
 
     def add_weights(self, features: int) -> None:
         """Makes both matrices, and shifts and gains of the norms where there are any."""

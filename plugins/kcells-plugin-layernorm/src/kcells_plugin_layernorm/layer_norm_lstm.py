@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
 from kcells import Card, Case, Equivalence, Learning, Reason, StandardCell
 from kcells.errors import ConfigurationError
@@ -111,9 +111,7 @@ class LayerNormLSTMCell(StandardCell):
         self.unit_forget_bias = unit_forget_bias
         self.normalize = normalize
         self.epsilon = checked_epsilon("LayerNormLSTMCell", epsilon)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.gamma_constraint = constraints.get(gamma_constraint)
+        self.keep_part("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
         self.state_size = [units, units]
 
     def add_weights(self, features: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import activations, constraints, initializers, ops, regularizers
+from keras import activations, ops
 
 from kcells import Card, Case, StandardCell
 from kcells.types import Tensor
@@ -69,9 +69,7 @@ class LayerNormRNNCell(StandardCell):
         super().__init__(units, **kwargs)
         self.activation = activations.get(activation)
         self.epsilon = checked_epsilon("LayerNormRNNCell", epsilon)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.gamma_constraint = constraints.get(gamma_constraint)
+        self.keep_part("gamma", gamma_initializer, gamma_regularizer, gamma_constraint)
 
     def add_weights(self, features: int) -> None:
         """Both matrices, and gain and shift of the norm."""

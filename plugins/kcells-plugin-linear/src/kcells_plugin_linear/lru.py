@@ -11,29 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import constraints, initializers, ops, regularizers
+from keras import initializers, ops
 
-from kcells import Card, Case, Cell, Learning, LinearRecurrence, Place, VariationalDropout
+from kcells import Card, Case, Learning, LinearRecurrence, Place, WeightsCell
 from kcells.errors import ConfigurationError, StructureError
 from kcells.types import Structure, Tensor
 
 __all__ = ["LRUCell"]
 
-_PLAIN_ARGUMENTS = (
-    *("units", "state_units", "r_min", "r_max", "max_phase", "feedthrough"),
-    *("dropout", "seed"),
-)
-_SERIALIZED_ARGUMENTS = (
-    (initializers, "initializer"),
-    (regularizers, "regularizer"),
-    (constraints, "constraint"),
-)
 _TINY = 1e-7
 """How near to the ends of (0, 1) a random number may come: its logarithm is taken."""
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-linear")
-class LRUCell(Cell):
+class LRUCell(WeightsCell):
     """A linear recurrence with a diagonal complex matrix, and a real read-out.
 
         x_t = Lambda * x_{t-1} + exp(gamma_log) * (B u_t)
@@ -139,47 +130,40 @@ class LRUCell(Cell):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dropout, _next(seed, 2), **kwargs)
+        self.seed = seed  # dropout has another, as radius and phase have
+        self.units = self.positive("units", units)
         state_units = units if state_units is None else state_units
-        _check_sizes(units, state_units)
+        self.state_units = self.positive("state_units", state_units)
         _check_ring(r_min, r_max, max_phase)
         if feedthrough not in ("matrix", "diagonal", None):
             raise ConfigurationError(
                 'LRUCell: feedthrough must be "matrix", "diagonal" or None;'
                 f" received {feedthrough!r}."
             )
-        self.units = units
-        self.state_units = state_units
-        self.r_min = r_min
-        self.r_max = r_max
-        self.max_phase = max_phase
+        self.r_min, self.r_max, self.max_phase = r_min, r_max, max_phase
         self.feedthrough = feedthrough
         # Two blocks in a column of C: the variance 1 / state_units is 2 / fan_in.
-        self.kernel_initializer = initializers.get(kernel_initializer or _normal(0.5))
-        self.output_initializer = initializers.get(output_initializer or _normal(2.0))
+        self.keep_part(
+            "kernel", kernel_initializer or _normal(0.5), kernel_regularizer, kernel_constraint
+        )
+        self.keep_part(
+            "output", output_initializer or _normal(2.0), output_regularizer, output_constraint
+        )
         if feedthrough_initializer is None:
             is_diagonal = feedthrough == "diagonal"
             feedthrough_initializer = (
                 initializers.RandomNormal(stddev=1.0) if is_diagonal else _normal(1.0)
             )
-        self.feedthrough_initializer = initializers.get(feedthrough_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.output_regularizer = regularizers.get(output_regularizer)
-        self.feedthrough_regularizer = regularizers.get(feedthrough_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.output_constraint = constraints.get(output_constraint)
-        self.feedthrough_constraint = constraints.get(feedthrough_constraint)
-        self.dropout = dropout
-        self.seed = seed
+        self.keep_part(
+            "feedthrough", feedthrough_initializer, feedthrough_regularizer, feedthrough_constraint
+        )
         self.state_size = [(state_units, 2)]
         self.output_size = units
         # One seed for both would tie the phase to the radius. Each gives the same numbers
         # whenever it is called, by which `gamma_log` can start from the radii of `nu_log`.
         self._draw_radii = initializers.RandomUniform(0.0, 1.0, seed=seed)
         self._draw_phases = initializers.RandomUniform(0.0, 1.0, seed=_next(seed, 1))
-        self.input_dropout = VariationalDropout(
-            dropout, seed=_next(seed, 2), dtype=self.dtype_policy
-        )
 
     def build(self, input_shape: Structure) -> None:
         """Creates the weights for inputs of `(batch, features)`."""
@@ -197,17 +181,12 @@ class LRUCell(Cell):
         self.nu_log = self._add_exponent("nu_log", self._initial_nu_log)
         self.theta_log = self._add_exponent("theta_log", self._initial_theta_log)
         self.gamma_log = self._add_exponent("gamma_log", self._initial_gamma_log)
-        self.kernel = self._add("kernel", "kernel", (features, width))
-        self.output_kernel = self._add("output_kernel", "output", (width, self.units))
+        self.kernel = self.add("kernel", (features, width))
+        self.output_kernel = self.add("output_kernel", (width, self.units))
         if self.feedthrough is not None:
             shape = (features, self.units) if self.feedthrough == "matrix" else (self.units,)
-            self.feedthrough_kernel = self._add("feedthrough_kernel", "feedthrough", shape)
+            self.feedthrough_kernel = self.add("feedthrough_kernel", shape)
         self.input_dropout.build((None, features))
-
-    def _add(self, name: str, part: str, shape: tuple[int, ...]) -> Any:
-        """A weight with the initializer, regularizer and constraint of its part."""
-        settings = {what: getattr(self, f"{part}_{what}") for _, what in _SERIALIZED_ARGUMENTS}
-        return self.add_weight(shape=shape, name=name, **settings)
 
     def _add_exponent(self, name: str, initializer: Any) -> Any:
         """A weight that keeps its precision until the exponentials are taken."""
@@ -278,21 +257,6 @@ class LRUCell(Cell):
             gates="",
             learning=Learning(_slow, depth=2, activation="gelu"),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        config = {name: getattr(self, name) for name in _PLAIN_ARGUMENTS}
-        for part in ("kernel", "output", "feedthrough"):
-            for module, what in _SERIALIZED_ARGUMENTS:
-                name = f"{part}_{what}"
-                config[name] = module.serialize(getattr(self, name))
-        return {**super().get_config(), **config}
-
-
-def _check_sizes(units: Any, state_units: Any) -> None:
-    for name, size in (("units", units), ("state_units", state_units)):
-        if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-            raise ConfigurationError(f"LRUCell: {name} must be a positive int; received {size!r}.")
 
 
 def _check_ring(r_min: Any, r_max: Any, max_phase: Any) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import constraints, initializers, ops, regularizers, tree
+from keras import ops, tree
 
-import kcells
-from kcells import Card, Case, Learning, Place, Workload
-from kcells.errors import ConfigurationError, StructureError
+from kcells import Card, Case, Learning, Place, WeightsCell, Workload
+from kcells.errors import StructureError
 from kcells.types import Structure, Tensor
 
 __all__ = ["NestedCell"]
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-nested")
-class NestedCell(kcells.Cell):
+class NestedCell(WeightsCell):
     """Projects a vector and a matrix, and keeps the running sum of both.
 
     With the vector x1 and the matrix X2 of a time step:
@@ -81,24 +80,12 @@ class NestedCell(kcells.Cell):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        for name, unit in (("unit_1", unit_1), ("unit_2", unit_2), ("unit_3", unit_3)):
-            if not isinstance(unit, int) or isinstance(unit, bool) or unit < 1:
-                raise ConfigurationError(
-                    f"NestedCell: {name} must be a positive int; received {unit!r}."
-                )
-        self.unit_1, self.unit_2, self.unit_3 = unit_1, unit_2, unit_3
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.seed = seed
-        policy = self.dtype_policy
-        self.input_dropout = kcells.VariationalDropout(dropout, seed, dtype=policy)
-        # Another seed, or both would draw the same mask where they have one shape.
-        state_seed = None if seed is None else seed + 1
-        self.state_dropout = kcells.VariationalDropout(recurrent_dropout, state_seed, dtype=policy)
+        super().__init__(dropout, seed, **kwargs)
+        self.unit_1 = self.positive("unit_1", unit_1)
+        self.unit_2 = self.positive("unit_2", unit_2)
+        self.unit_3 = self.positive("unit_3", unit_3)
+        self.keep_part("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self.drop_states(recurrent_dropout)
         self.state_size = [unit_1, (unit_2, unit_3)]
 
     def build(self, input_shape: Structure) -> None:
@@ -110,22 +97,11 @@ class NestedCell(kcells.Cell):
                 "NestedCell takes two inputs a time step: a vector (batch, i1) and a matrix"
                 f" (batch, i2, i3).\n  Received inputs of the shapes {input_shape}."
             )
-        self.kernel_1 = self._add_kernel((vectors[0][1], self.unit_1), "kernel_1")
-        self.kernel_2_3 = self._add_kernel(
-            (*matrices[0][1:], self.unit_2, self.unit_3), "kernel_2_3"
-        )
+        self.kernel_1 = self.add("kernel_1", (vectors[0][1], self.unit_1))
+        self.kernel_2_3 = self.add("kernel_2_3", (*matrices[0][1:], self.unit_2, self.unit_3))
         self.input_dropout.build(input_shape)
         self.state_dropout.build([(None, self.unit_1), (None, self.unit_2, self.unit_3)])
         self.built = True
-
-    def _add_kernel(self, shape: tuple[int, ...], name: str) -> keras.Variable:
-        return self.add_weight(
-            shape=shape,
-            name=name,
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
 
     def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
         inputs = self.input_dropout.drop(inputs, training)
@@ -143,7 +119,7 @@ class NestedCell(kcells.Cell):
         self, projected: Structure, states: Structure, training: bool = False
     ) -> tuple[Structure, Structure]:
         vector, matrix = sorted(tree.flatten(projected), key=lambda leaf: len(leaf.shape))
-        state_1, state_2_3 = self.state_dropout.drop(list(states), training)
+        state_1, state_2_3 = self.dropped(list(states), training)
         return projected, [state_1 + vector, state_2_3 + matrix]
 
     @classmethod
@@ -169,20 +145,6 @@ class NestedCell(kcells.Cell):
             ),
             learning=Learning(_of_rows, _vector_and_matrix, multiple=2, problems=("rows",)),
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "unit_1": self.unit_1,
-            "unit_2": self.unit_2,
-            "unit_3": self.unit_3,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "kernel_constraint": constraints.serialize(self.kernel_constraint),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "seed": self.seed,
-        }
 
 
 def _rank(shape: Any) -> int | None:
