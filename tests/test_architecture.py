@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import keras
 import pytest
 
 import kcells
-from kcells import stock
+from kcells import cells, errors, stock, structure, types
 from tests.fake_dists import FakeSite, run_python
 
 ROOT = Path(kcells.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 BACKENDS = ("tensorflow", "jax", "torch")
+# What authors may import besides `kcells` itself; the names are in test_public_surface.py.
+FOR_AUTHORS = (cells, structure, types)
 
 # Each unit (a module or package right under kcells) may import from the units before it.
 # Units of one line know nothing of each other.
@@ -234,6 +237,37 @@ def test_functions_are_short_enough_to_read(path):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = node.end_lineno - body[0].lineno + 1 if body else 0
             assert length <= 60, f"{relative(path)}: {node.name} has {length} lines"
+
+
+# -- The plugins of this repository, which are what strangers copy from
+
+
+PLUGINS = Path(__file__).parents[1] / "plugins"
+PLUGIN_FILES = sorted(PLUGINS.glob("*/src/*/*.py"))
+each_plugin_file = pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: path.stem)
+
+
+def test_there_are_files_of_plugins():
+    assert {"mlstm", "nested"} <= {path.parent.name.rpartition("_")[2] for path in PLUGIN_FILES}
+
+
+@each_plugin_file
+def test_a_plugin_imports_what_is_public_and_no_backend(path):
+    public = {"kcells": kcells, "kcells.errors": errors}
+    public |= {f"kcells.{module.__name__.rpartition('.')[2]}": module for module in FOR_AUTHORS}
+    known = {*public, *(f"{name}.{n}" for name, module in public.items() for n in module.__all__)}
+    allowed = {*sys.stdlib_module_names, "numpy", "keras", "kcells", path.parent.name}
+    for name in imports(path):
+        assert top(name) in allowed, name
+        assert top(name) != "kcells" or name in known, name
+        assert top(name) != "keras" or "src" not in name.split("."), name
+
+
+@each_plugin_file
+def test_a_plugin_is_short_enough_to_read(path):
+    test_module_has_a_docstring(path)
+    test_module_is_short_enough_to_read(path)
+    test_functions_are_short_enough_to_read(path)
 
 
 # -- What an import brings with it

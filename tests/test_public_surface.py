@@ -12,7 +12,8 @@ import keras
 import pytest
 
 import kcells
-from kcells import errors
+from kcells import cells, errors, structure
+from kcells import types as kcells_types
 from kcells.engine.options import Options
 
 # The options that Keras' layer does not have.
@@ -73,6 +74,28 @@ def public_methods(cls: type[Any]) -> list[str]:
 def test_all_is_what_it_is_said_to_be():
     assert set(kcells.__all__) == PUBLIC
     assert len(kcells.__all__) == len(PUBLIC)
+
+
+# What authors of cells may rely on: for cells of cells, and to say what a tensor is.
+FOR_AUTHORS = {
+    cells: {"BoundCell", "infer_step", "marked"},
+    kcells_types: {"CellLike", "Step", "Structure", "Tensor"},
+    structure: {
+        *("Size", "agree", "child", "conform", "known_shape", "leaves_with_paths"),
+        *("map_leaves", "outline", "plain", "same_shape", "shape_leaves", "size_structure"),
+    },
+}
+
+
+@pytest.mark.parametrize("module", FOR_AUTHORS, ids=lambda module: module.__name__)
+def test_what_authors_may_import(module):
+    assert set(module.__all__) == FOR_AUTHORS[module]
+    for name in FOR_AUTHORS[module]:
+        value = getattr(module, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert inspect.getdoc(value), name
+        if inspect.isclass(value):
+            assert [m for m in public_methods(value) if not inspect.getdoc(getattr(value, m))] == []
 
 
 def test_nothing_else_is_visible():

@@ -119,6 +119,7 @@ class BoundCell:
 
     @property
     def compute_dtype(self) -> str:
+        """The dtype that the cell computes in: that of its own policy, or of its layer."""
         policy = self.cell if isinstance(self.cell, keras.layers.Layer) else self.owner
         return str(policy.compute_dtype)
 

@@ -9,7 +9,7 @@ from keras import ops
 
 import kcells
 from kcells._keras_private import get_mask
-from kcells.errors import ConfigurationError
+from kcells.errors import ArgumentError, ConfigurationError
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
 MAKE = {
@@ -76,6 +76,24 @@ def test_dropout(name, attribute):
     np.testing.assert_allclose(numbers(layer(X, training=True)), quiet, rtol=1e-5, atol=1e-6)
     setattr(layer.cell, attribute, 0.9)
     assert np.abs(numbers(layer(X, training=True)) - quiet).max() > 1e-4
+
+
+def test_dropout_of_cells_with_inputs_of_their_own_kind():
+    cells = kcells.cell("nested", 2, 2, 2, dropout=0.5), kcells.cell("conv_gru", 2, 3, dropout=0.5)
+    for cell in cells:
+        cell.dropout, cell.recurrent_dropout = 0.0, 0.25
+        assert (cell.input_dropout.rate, cell.state_dropout.rate) == (0.0, 0.25)
+        assert cell.get_config()["recurrent_dropout"] == 0.25
+        with pytest.raises(ConfigurationError, match="the rate must be at least 0"):
+            cell.dropout = 1.5
+
+
+def test_an_option_that_is_set_to_nonsense():
+    layer = kcells.build("ln_gru", 4)
+    layer(X)
+    layer.tbptt = "often"
+    with pytest.raises(ArgumentError, match="tbptt must be a positive int"):
+        layer(X)
 
 
 def test_dropout_of_a_cell_that_was_built_without():

@@ -18,8 +18,6 @@ from kcells.types import Structure, Tensor
 if TYPE_CHECKING:
     import numpy as np
 
-    from kcells.testing import Case
-
 __all__ = ["PhasedLSTMCell"]
 
 
