@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from numbers import Integral
 from typing import Any, Literal, TypeAlias, get_args
 
 from kcells.cells.numbers import plain_numbers
@@ -68,14 +69,14 @@ class Options:
     @classmethod
     def given(cls, options: dict[str, Any]) -> Options:
         """Options by name, with Python's numbers in place of NumPy's."""
-        values: dict[str, Any] = {k: plain_numbers(value) for k, value in options.items()}
+        values = plain_numbers(options)
         values |= {name: bool(values[name]) for name in _FLAGS & set(values)}
         return cls(**values)
 
     @classmethod
     def of(cls, layer: Any) -> Options:
         """Those of a layer as they are now: Keras' users set them as attributes."""
-        return cls.given({name: getattr(layer, name) for name in _NAMES})
+        return cls(*(getattr(layer, name) for name in _NAMES))
 
     @property
     def wants_states(self) -> bool:
@@ -94,4 +95,4 @@ _FLAGS = frozenset(field.name for field in dataclasses.fields(Options) if field.
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
