@@ -25,7 +25,7 @@ from kcells.cells.splits import Split, split_of
 from kcells.errors import CellError, StructureError
 from kcells.reasons import Reason
 from kcells.structure import Size, conform, map_leaves, size_structure
-from kcells.types import Structure, Tensor
+from kcells.types import Step, Structure, Tensor
 
 __all__ = ["BoundCell", "check_cell", "takes", "zero_states"]
 
@@ -270,10 +270,8 @@ class BoundCell:
         return self._result(call(inputs, states, **arguments))
 
     def project(self, inputs: Structure, training: bool) -> Structure:
-        """The input side of a step, with or without a leading time axis."""
-        if not self.hoists or self._split is None:
-            return inputs
-        return self._split.project_inputs(inputs, training=training)
+        """The input side of a step, with or without a time axis; only if the cell `hoists`."""
+        return cast(Split, self._split).project_inputs(inputs, training=training)
 
     def step(
         self, projected: Structure, states: Structure, training: bool
@@ -281,6 +279,25 @@ class BoundCell:
         """The rest of a step, from what `project` gave; only if the cell `hoists`."""
         split = cast(Split, self._split)
         return self._result(split.step(projected, states, training=training))
+
+    def stepper(self, training: bool, constants: Structure, projected: bool) -> Step:
+        """A step as a function of inputs and states, for which the cell is looked at once.
+
+        Args:
+            training: whether dropout is on.
+            constants: passed on.
+            projected: whether the inputs will be what `project` made of them.
+        """
+        split = self._split if projected or (self.hoists and constants is None) else None
+        if split is None:
+            return lambda inputs, states: self(inputs, states, training, constants)
+
+        def step(inputs: Structure, states: Structure) -> tuple[Structure, Structure]:
+            if not projected:
+                inputs = split.project_inputs(inputs, training=training)
+            return self._result(split.step(inputs, states, training=training))
+
+        return step
 
     # -- As a part of another cell, whose state has an entry for each of its cells
 

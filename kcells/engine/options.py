@@ -69,9 +69,10 @@ class Options:
     @classmethod
     def given(cls, options: dict[str, Any]) -> Options:
         """Options by name, with Python's numbers in place of NumPy's."""
-        values = plain_numbers(options)
-        values |= {name: bool(values[name]) for name in _FLAGS & set(values)}
-        return cls(**values)
+        convert = dict.fromkeys(_FLAGS, bool) | dict.fromkeys(
+            ("checkpoint", "tbptt"), plain_numbers
+        )
+        return cls(**{k: convert[k](v) if k in convert else v for k, v in options.items()})
 
     @classmethod
     def of(cls, layer: Any) -> Options:

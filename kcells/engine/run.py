@@ -115,6 +115,7 @@ class _Loop:
         first_state = call.constants is None and call.cell.returns_first_state
         self._reads_state = first_state and call.mask is None and not returns_all
         self._keeps_last = repeats or not (returns_all or self._reads_state)
+        self._of_cell = self._cell.stepper(call.training, call.constants, call.plan.hoists)
         self._unforeseen: list[Tensor] = []
         self._carry = {"states": call.states, "last": self._zeros if self._keeps_last else []}
 
@@ -199,14 +200,6 @@ class _Loop:
             output, new_states = self._of_cell(x, states)
         total = losses[0]
         return output, new_states, [total + sum(ops.cast(loss, total.dtype) for loss in added)]
-
-    def _of_cell(self, x: Structure, states: Structure) -> tuple[Structure, Structure]:
-        """A step of the cell, whose inputs are projected where the plan says so."""
-        cell, call = self._cell, self._call
-        if not call.plan.hoists and not (cell.hoists and call.constants is None):
-            return cell(x, states, call.training, call.constants)
-        projected = x if call.plan.hoists else cell.project(x, call.training)
-        return cell.step(projected, states, call.training)
 
 
 class _UnforeseenLossError(Exception):
