@@ -72,7 +72,11 @@ class Options:
         convert = dict.fromkeys(_FLAGS, bool) | dict.fromkeys(
             ("checkpoint", "tbptt"), plain_numbers
         )
-        return cls(**{k: convert[k](v) if k in convert else v for k, v in options.items()})
+        values: dict[str, Any] = {
+            name: convert[name](value) if name in convert else value
+            for name, value in options.items()
+        }
+        return cls(**values)
 
     @classmethod
     def of(cls, layer: Any) -> Options:
