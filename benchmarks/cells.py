@@ -86,17 +86,17 @@ def plan_of(**options: Any) -> Any:
     Raises:
         ValueError: if one of them cannot be read.
     """
-    from kcells.bench.campaign import Plan
+    from kcells.bench.campaign import Campaign
     from kcells.bench.sides import SIDES, WORKLOADS
-    from kcells.bench.sizes import Size, sweep
+    from kcells.bench.sizes import LoopSize, sweep
 
     growing = (_numbers(options[name]) for name in ("lengths", "batches", "units"))
     sizes = {"": None, "none": ()}.get(options["sizes"], _sizes(options["sizes"]))
-    return Plan(
+    return Campaign(
         cells=_names(options["cells"]),
         sizes=sizes,
         workloads=_known(options["workloads"], WORKLOADS) or WORKLOADS,
-        grown=tuple(sweep(Size.parse(options["base"]), *growing)) if options["sweep"] else (),
+        grown=tuple(sweep(LoopSize.parse(options["base"]), *growing)) if options["sweep"] else (),
         memory=_sizes(options["memory_sizes"]) if options["memory"] else (),
         variants=_known(options["variants"], tuple(SIDES)),
         rounds=options["rounds"],
@@ -120,9 +120,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _sizes(text: str) -> Any:
-    from kcells.bench.sizes import Size
+    from kcells.bench.sizes import LoopSize
 
-    return tuple(Size.parse(name) for name in _names(text) if name != "none")
+    return tuple(LoopSize.parse(name) for name in _names(text) if name != "none")
 
 
 if __name__ == "__main__":

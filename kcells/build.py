@@ -18,6 +18,7 @@ from kcells.layers.builtin import stand_in
 from kcells.layers.options import EVERY_LAYER, RNN_OPTIONS, split_options
 from kcells.layers.rnn import RNN
 from kcells.layers.stacked import StackedCells
+from kcells.registry.loading import check_cell_class
 
 __all__ = ["Dispatch", "build", "cell"]
 
@@ -154,8 +155,9 @@ def _is_made(name: Any) -> bool:
 
 
 def _checked_class(cls: type[Any]) -> type[Any]:
-    if not callable(getattr(cls, "call", None)):
-        raise CellError(f"{cls.__name__} is no cell class: it has no method call(inputs, states).")
+    reason = check_cell_class(cls)
+    if reason is not None:
+        raise CellError(f"{cls.__name__} is no cell class: {reason}.")
     return cls
 
 

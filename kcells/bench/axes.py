@@ -8,7 +8,7 @@ from typing import Any
 
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 
 __all__ = ["AXES", "growth_legend", "growth_panel", "label_cells", "ratio_legend", "ratio_panel"]
 
@@ -148,17 +148,17 @@ def _plain_decades(panel: Any) -> None:
     panel.tick_params(axis="y", labelsize=8)
 
 
-def _what_stays(size: Size, axis: str) -> str:
+def _what_stays(size: LoopSize, axis: str) -> str:
     letters = {"batch": "B", "length": "T", "features": "F", "units": "U"}
     kept = [f"{letters[k]}={v}" for k, v in dataclasses.asdict(size).items() if k != axis]
     return ", ".join(kept)
 
 
-def along(rows: Sequence[Row], axis: str) -> list[tuple[Row, Size]]:
+def along(rows: Sequence[Row], axis: str) -> list[tuple[Row, LoopSize]]:
     """The rows whose sizes differ in one number alone: the longest such line."""
-    lines: dict[Size, list[tuple[Row, Size]]] = {}
+    lines: dict[LoopSize, list[tuple[Row, LoopSize]]] = {}
     for row in rows:
-        size = Size.parse(row.size)
+        size = LoopSize.parse(row.size)
         lines.setdefault(dataclasses.replace(size, **{axis: 1}), []).append((row, size))
     return max(lines.values(), key=lambda line: len({size for _, size in line}), default=[])
 

@@ -8,24 +8,24 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from kcells.bench.case import Case
+from kcells.bench.contest import Contest
 from kcells.bench.measure import measure
 from kcells.bench.memory import MEMORY_WORKLOADS, measure_memory
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS, WORKLOADS, Side, chosen_sides
-from kcells.bench.sizes import DEFAULT_SIZES, Size, unique
+from kcells.bench.sizes import DEFAULT_SIZES, LoopSize, unique
 from kcells.bench.store import Results
 from kcells.cells.card import Workload, card_of
 from kcells.registry import describe, list_cells, load
 
-__all__ = ["Notice", "Plan", "Task", "own_sizes", "run", "tasks"]
+__all__ = ["Campaign", "Notice", "Task", "own_sizes", "run", "tasks"]
 
 MEMORY = "memory"
 """The task that gives both figures of memory."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Campaign:
     """What to measure.
 
     Attributes:
@@ -40,10 +40,10 @@ class Plan:
     """
 
     cells: tuple[str, ...] = ()
-    sizes: tuple[Size, ...] | None = None
+    sizes: tuple[LoopSize, ...] | None = None
     workloads: tuple[str, ...] = WORKLOADS
-    grown: tuple[Size, ...] = ()
-    memory: tuple[Size, ...] = ()
+    grown: tuple[LoopSize, ...] = ()
+    memory: tuple[LoopSize, ...] = ()
     variants: tuple[str, ...] = ()
     rounds: int = 15
     again: bool = False
@@ -53,7 +53,7 @@ class Plan:
 class Task:
     """One measurement: all sides of a workload of a cell at a size."""
 
-    case: Case
+    case: Contest
     workload: str
     sides: tuple[Side, ...]
 
@@ -96,7 +96,7 @@ class Notice:
     rows: Sequence[Row] | None = None
 
 
-def tasks(plan: Plan) -> list[Task]:
+def tasks(plan: Campaign) -> list[Task]:
     """All tasks of a plan, in order.
 
     Raises:
@@ -108,34 +108,34 @@ def tasks(plan: Plan) -> list[Task]:
     return [task for name in names for task in _tasks_of(name, plan)]
 
 
-def _tasks_of(name: str, plan: Plan) -> list[Task]:
+def _tasks_of(name: str, plan: Campaign) -> list[Task]:
     scaled = functools.partial(_scaled, _workload(name))
     timed = [
-        _task(Case(name, size), workload, plan)
+        _task(Contest(name, size), workload, plan)
         for size in unique([*own_sizes(name, plan), *map(scaled, plan.grown)])
         for workload in plan.workloads
     ]
-    kept = [_task(Case(name, scaled(size)), MEMORY, plan) for size in plan.memory]
+    kept = [_task(Contest(name, scaled(size)), MEMORY, plan) for size in plan.memory]
     return [task for task in (*timed, *kept) if task.sides]
 
 
-def own_sizes(name: str, plan: Plan) -> tuple[Size, ...]:
+def own_sizes(name: str, plan: Campaign) -> tuple[LoopSize, ...]:
     """The sizes at which a cell is timed, without those of a sweep."""
     if plan.sizes is not None:
         return plan.sizes
-    return tuple(Size(*size) for size in _workload(name).sizes) or DEFAULT_SIZES
+    return tuple(LoopSize(*size) for size in _workload(name).sizes) or DEFAULT_SIZES
 
 
 def _workload(name: str) -> Workload:
     return card_of(load(name)).workload
 
 
-def _scaled(workload: Workload, size: Size) -> Size:
+def _scaled(workload: Workload, size: LoopSize) -> LoopSize:
     """A size that is meant for all cells, for this one."""
     return dataclasses.replace(size, units=max(1, size.units // workload.divisor))
 
 
-def _task(case: Case, workload: str, plan: Plan) -> Task:
+def _task(case: Contest, workload: str, plan: Campaign) -> Task:
     if workload == MEMORY:
         # What a training step needs; the floor needs nothing.
         training = chosen_sides(case.name, "train", plan.variants)
@@ -146,7 +146,7 @@ def _task(case: Case, workload: str, plan: Plan) -> Task:
 
 
 def run(
-    plan: Plan, results: Results, notify: Callable[[Notice], None] = lambda notice: None
+    plan: Campaign, results: Results, notify: Callable[[Notice], None] = lambda notice: None
 ) -> None:
     """Does what is left of a plan; `results` are saved after each task.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from kcells.bench import report
-from kcells.bench.campaign import Plan, own_sizes, run, tasks
+from kcells.bench.campaign import Campaign, own_sizes, run, tasks
 from kcells.bench.memory import MEMORY_WORKLOADS
 from kcells.bench.rows import Row, printed
 from kcells.bench.store import Results
@@ -15,7 +15,7 @@ from kcells.bench.store import Results
 __all__ = ["bench_and_report"]
 
 
-def bench_and_report(plan: Plan, results: Results, picture: Path | None = None) -> None:
+def bench_and_report(plan: Campaign, results: Results, picture: Path | None = None) -> None:
     """Measures what is left, prints the table of the plan, and draws the pictures.
 
     Args:
@@ -46,13 +46,13 @@ def bench_and_report(plan: Plan, results: Results, picture: Path | None = None) 
             shown.print(f"picture: {path}", soft_wrap=True)
 
 
-def is_grown(row: Row, plan: Plan) -> bool:
+def is_grown(row: Row, plan: Campaign) -> bool:
     """Whether a row is there for the sake of a sweep alone."""
     own = row.workload in MEMORY_WORKLOADS or row.size in map(str, own_sizes(row.cell, plan))
     return bool(plan.grown) and not own
 
 
-def rows_of(plan: Plan, results: Results) -> list[Row]:
+def rows_of(plan: Campaign, results: Results) -> list[Row]:
     """The rows that a plan is about, in its order; a file may hold others too."""
     backend = keras.backend.backend()
     wanted = [(t.case.name, str(t.case.size), w) for t in tasks(plan) for w in t.workloads]

@@ -16,8 +16,8 @@ a small product takes longer than the product.
 
 from __future__ import annotations
 
-from kcells.bench.backends import backend_module
-from kcells.bench.case import Case
+from kcells.bench import backends
+from kcells.bench.contest import Contest
 from kcells.bench.timing import Step
 
 __all__ = ["PASSES", "floor_step"]
@@ -26,7 +26,7 @@ PASSES = {"train": 3, "layer": 3, "predict": 1}
 """How often each product is computed, by workload."""
 
 
-def floor_step(case: Case, workload: str) -> Step:
+def floor_step(case: Contest, workload: str) -> Step:
     """The products of one step of a workload.
 
     Raises:
@@ -36,5 +36,5 @@ def floor_step(case: Case, workload: str) -> Step:
     if not shapes:
         raise LookupError(f"{case.name} multiplies by no matrix")
     steps = PASSES[workload] * case.size.length
-    step: Step = backend_module().products(shapes, case.size.batch, steps)
+    step: Step = backends.current().products(shapes, case.size.batch, steps)
     return step

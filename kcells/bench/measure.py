@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kcells.bench.case import Case
+from kcells.bench.contest import Contest
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS, Side
 from kcells.bench.timing import Clock, Step, Times, compare, repeats_of
@@ -23,7 +23,7 @@ _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def measure(
-    case: Case,
+    case: Contest,
     workload: str,
     sides: Sequence[Side],
     rounds: int,
@@ -76,7 +76,7 @@ def _row(side: str, times: Times, rounds: int, facts: Mapping[str, Any]) -> Row:
     )
 
 
-def facts_of(case: Case, workload: str) -> dict[str, Any]:
+def facts_of(case: Contest, workload: str) -> dict[str, Any]:
     """What the rows of one workload have in common."""
     return {
         "backend": case.backend,

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from kcells.bench.case import Case
+from kcells.bench.contest import Contest
 from kcells.bench.measure import facts_of
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS, Side
@@ -38,7 +38,7 @@ SMALLEST = 1.0
 """MiB. Below this a ratio would be that of two allocators."""
 
 
-def measure_memory(case: Case, sides: Sequence[Side]) -> list[Row]:
+def measure_memory(case: Contest, sides: Sequence[Side]) -> list[Row]:
     """One row a side and figure, ours first."""
     found = {side.name: in_a_process(case, side.name) for side in sides}
     return [
@@ -65,7 +65,7 @@ def _row(side: str, ours: dict[str, Any], other: dict[str, Any], facts: dict[str
     )  # fmt: skip
 
 
-def in_a_process(case: Case, side: str) -> dict[str, Any]:
+def in_a_process(case: Contest, side: str) -> dict[str, Any]:
     """What `memory_child.py` says of one side: the two figures, or an error."""
     command = [sys.executable, "-m", "kcells.bench.memory_child"]
     command += [case.name, str(case.size), side, str(STEPS)]

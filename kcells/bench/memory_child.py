@@ -12,10 +12,10 @@ import resource
 import sys
 from pathlib import Path
 
-from kcells.bench.case import Case
+from kcells.bench.contest import Contest
 from kcells.bench.measure import first_line
 from kcells.bench.sides import SIDES
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 
 __all__ = ["main", "peak"]
 
@@ -27,23 +27,25 @@ def main(arguments: list[str]) -> None:
     """Prints a line of JSON: the two figures, or an error."""
     name, size, side, steps = arguments
     try:
-        found: dict[str, float | str | None] = {**figures(name, Size.parse(size), side, int(steps))}
+        found: dict[str, float | str | None] = {
+            **figures(name, LoopSize.parse(size), side, int(steps))
+        }
     except Exception as error:
         found = {"error": first_line(error)}
     sys.stdout.write(json.dumps(found) + "\n")
 
 
-def figures(name: str, size: Size, side: str, steps: int) -> dict[str, float | None]:
+def figures(name: str, size: LoopSize, side: str, steps: int) -> dict[str, float | None]:
     """MiB by the name of the figure; None where it cannot be had."""
     # A layer of another kind and size, so that what is imported late is there.
-    warm = Case("simple_rnn", Size(1, 2, 3, 4))
+    warm = Contest("simple_rnn", LoopSize(1, 2, 3, 4))
     SIDES["stock"].step(warm, "train")()
-    case = Case(name, size)
+    case = Contest(name, size)
     _ = case.inputs
     start = resident()
     # The peak of the warm-up may be above.
     reset_peak()
-    little = Case(name, dataclasses.replace(size, batch=1, length=2))
+    little = Contest(name, dataclasses.replace(size, batch=1, length=2))
     _train(little, side, 1)
     highest = peak()
     trim()
@@ -55,7 +57,7 @@ def figures(name: str, size: Size, side: str, steps: int) -> dict[str, float | N
     }
 
 
-def _train(case: Case, side: str, steps: int) -> None:
+def _train(case: Contest, side: str, steps: int) -> None:
     step = SIDES[side].step(case, "train")
     for _ in range(steps):
         step()

@@ -14,7 +14,7 @@ from kcells.bench import axes
 from kcells.bench.memory import MEMORY_WORKLOADS
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS, SIDES, WORKLOADS
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 from kcells.bench.store import Results
 
 __all__ = ["check_matplotlib", "draw_growth", "draw_ratios"]
@@ -109,7 +109,7 @@ def _ratios(rows: Sequence[Row], caption: str, path: Path) -> None:
     rows = [row for row in rows if row.side != OURS]
     workloads = [name for name in TITLES if any(row.workload == name for row in rows)]
     places = _places(rows)
-    sizes = sorted({row.size for row in rows}, key=Size.parse)
+    sizes = sorted({row.size for row in rows}, key=LoopSize.parse)
     sides = [name for name in SIDES if any(row.side == name for row in rows)]
     height = max(2.2, ROW * (1 + max(place for place, _ in places.values())))
     figure, panels = pyplot.subplots(
@@ -135,7 +135,7 @@ def _places(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, bool]]
     line = 0
     for number, cell in enumerate(dict.fromkeys(row.cell for row in rows)):
         entries = {
-            (list(SIDES).index(row.side), Size.parse(row.size), row.side, row.size)
+            (list(SIDES).index(row.side), LoopSize.parse(row.size), row.side, row.size)
             for row in rows
             if row.cell == cell
         }

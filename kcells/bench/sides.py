@@ -15,7 +15,7 @@ import keras
 
 from kcells import stock
 from kcells.bench.backends import tensorflow_keras_2, torch
-from kcells.bench.case import Case, is_shape
+from kcells.bench.contest import Contest, is_shape
 from kcells.bench.floor import floor_step
 from kcells.bench.timing import Step
 from kcells.cells.card import card_of
@@ -30,7 +30,7 @@ OURS = "kcells"
 WORKLOADS = ("train", "predict", "layer")
 """`train_on_batch`, `predict_on_batch`, and on PyTorch both passes of the layer alone."""
 
-MakeStep = Callable[[Case, str], Step]
+MakeStep = Callable[[Contest, str], Step]
 MakeLayer = Callable[..., Any]
 
 
@@ -72,7 +72,7 @@ def with_layer(make: MakeLayer, **options: Any) -> MakeStep:
         **options: for `compile`.
     """
 
-    def step(case: Case, workload: str) -> Step:
+    def step(case: Contest, workload: str) -> Step:
         if workload == "layer":
             return _layer_alone(make(case, return_sequences=True), case)
         model = case.model(make(case), **options)
@@ -85,25 +85,25 @@ def with_layer(make: MakeLayer, **options: Any) -> MakeStep:
     return step
 
 
-def _layer_alone(layer: Any, case: Case) -> Step:
+def _layer_alone(layer: Any, case: Contest) -> Step:
     if not is_shape(case.shapes):
         raise LookupError("only a layer of one tensor is run by itself")
     return torch.train_alone(layer, case.inputs)
 
 
-def _stock(case: Case, **options: Any) -> Any:
+def _stock(case: Contest, **options: Any) -> Any:
     return stock.RNN(case.cell(), **options)
 
 
-def _torch_nn(case: Case, workload: str) -> Step:
+def _torch_nn(case: Contest, workload: str) -> Step:
     return torch.torch_nn(case.peer("torch.nn"), case.size.units, case.inputs)
 
 
-def _torchrecurrent(case: Case, workload: str) -> Step:
+def _torchrecurrent(case: Contest, workload: str) -> Step:
     return torch.torchrecurrent_layer(case.peer("torchrecurrent"), case.size.units, case.inputs)
 
 
-def _guide(case: Case, workload: str) -> Step:
+def _guide(case: Contest, workload: str) -> Step:
     return tensorflow_keras_2.guide(case.size.units, case.inputs, workload)
 
 
@@ -112,7 +112,7 @@ _ALONE: dict[str, Any] = {"workloads": ("layer",), "backends": ("torch",)}
 SIDES: Mapping[str, Side] = {
     side.name: side
     for side in (
-        Side(OURS, with_layer(Case.build), WORKLOADS),
+        Side(OURS, with_layer(Contest.build), WORKLOADS),
         Side("stock", with_layer(_stock)),
         # JAX always compiles, and PyTorch has no such thing.
         Side("stock_xla", with_layer(_stock, jit_compile=True), backends=("tensorflow",)),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-__all__ = ["BASE", "DEFAULT_SIZES", "MEMORY_SIZES", "Size", "sweep"]
+__all__ = ["BASE", "DEFAULT_SIZES", "MEMORY_SIZES", "LoopSize", "sweep"]
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Size:
+class LoopSize:
     """How much a layer has to do.
 
     Attributes:
@@ -20,7 +20,7 @@ class Size:
 
     Examples:
 
-    >>> str(Size.parse("8x200x32x64"))
+    >>> str(LoopSize.parse("8x200x32x64"))
     '8x200x32x64'
     """
 
@@ -33,7 +33,7 @@ class Size:
         return f"{self.batch}x{self.length}x{self.features}x{self.units}"
 
     @classmethod
-    def parse(cls, text: str) -> Size:
+    def parse(cls, text: str) -> LoopSize:
         """A size as it is written on a command line.
 
         Raises:
@@ -48,21 +48,21 @@ class Size:
         return cls(*map(int, parts))
 
 
-DEFAULT_SIZES = (Size(8, 200, 32, 64), Size(1, 200, 32, 64))
+DEFAULT_SIZES = (LoopSize(8, 200, 32, 64), LoopSize(1, 200, 32, 64))
 
-MEMORY_SIZES = (Size(64, 500, 32, 128),)
+MEMORY_SIZES = (LoopSize(64, 500, 32, 128),)
 """Where the steps that a backward pass remembers outweigh everything else."""
 
-BASE = Size(8, 100, 32, 64)
+BASE = LoopSize(8, 100, 32, 64)
 """What stays the same along the axes of a sweep."""
 
 
 def sweep(
-    base: Size = BASE,
+    base: LoopSize = BASE,
     lengths: Iterable[int] = (10, 100, 1000),
     batches: Iterable[int] = (1, 8, 64),
     units: Iterable[int] = (32, 256),
-) -> list[Size]:
+) -> list[LoopSize]:
     """`base`, and sizes that differ from it in one number.
 
     Examples:
@@ -79,6 +79,6 @@ def sweep(
     return unique(grown)
 
 
-def unique(sizes: Sequence[Size]) -> list[Size]:
+def unique(sizes: Sequence[LoopSize]) -> list[LoopSize]:
     """Each size once, in the order in which they come first."""
     return list(dict.fromkeys(sizes))

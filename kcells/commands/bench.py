@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from kcells.bench.sizes import DEFAULT_SIZES, Size
+from kcells.bench.sizes import DEFAULT_SIZES, LoopSize
 from kcells.commands import library
 from kcells.commands.names import complete_cell
 from kcells.commands.output import UserError
@@ -24,9 +24,9 @@ __all__ = ["command"]
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def _parsed(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[Size, ...]:
+def _parsed(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[LoopSize, ...]:
     try:
-        return tuple(map(Size.parse, texts))
+        return tuple(map(LoopSize.parse, texts))
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -49,7 +49,7 @@ def _parsed(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tu
 def command(
     cells: tuple[str, ...],
     backend: str | None,
-    sizes: tuple[Size, ...],
+    sizes: tuple[LoopSize, ...],
     rounds: int,
     json_path: Path | None,
     picture: Path | None,
@@ -61,11 +61,11 @@ def command(
     if backend is not None and not library.choose(backend):
         sys.exit(_start_again(backend))
     library.load()
-    from kcells.bench.campaign import Plan, tasks
+    from kcells.bench.campaign import Campaign, tasks
     from kcells.bench.command import bench_and_report
     from kcells.bench.store import Results, ResultsError
 
-    plan = Plan(cells=cells, sizes=sizes or None, rounds=rounds)
+    plan = Campaign(cells=cells, sizes=sizes or None, rounds=rounds)
     try:
         tasks(plan)
         results = Results(json_path)

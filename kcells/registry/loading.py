@@ -62,7 +62,7 @@ def check_cell_class(candidate: object) -> str | None:
     if not isinstance(candidate, type):
         return f"it is {_article(type(candidate).__name__)}, not a class"
     if not callable(getattr(candidate, "call", None)) and not hasattr(candidate, "step"):
-        return "the class has no method call(inputs, states)"
+        return "it has no method call(inputs, states)"
     return None
 
 

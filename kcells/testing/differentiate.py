@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kcells.testing.backends import backend_module
+from kcells.testing import backends
 
 __all__ = ["Differentiated"]
 
@@ -38,7 +38,7 @@ class Differentiated:
         trained = list(layer.trainable_variables)
         known = {id(variable) for variable in trained}
         others = [v for v in layer.variables if id(v) not in known]
-        self._differentiate = backend_module().differentiated(call, trained, others)
+        self._differentiate = backends.current().differentiated(call, trained, others)
 
     def __call__(
         self, leaves: Sequence[np.ndarray[Any, Any]], cotangents: Sequence[np.ndarray[Any, Any]]

@@ -24,7 +24,7 @@ from kcells.cells.dropout import sequence_masks
 from kcells.cells.signature import needs
 from kcells.layers.rnn import RNN
 from kcells.structure import leaves_with_paths, map_leaves
-from kcells.testing.backends import backend_module
+from kcells.testing import backends
 from kcells.testing.differentiate import Differentiated
 from kcells.testing.law import NotApplicableError
 from kcells.testing.numbers import as_numpy
@@ -270,7 +270,7 @@ class Subject:
     @contextlib.contextmanager
     def double_precision(self) -> Iterator[None]:
         """Everything in float64."""
-        with backend_module().double_precision(), float64_stays_float64(), policy("float64"):
+        with backends.current().double_precision(), float64_stays_float64(), policy("float64"):
             yield
 
 

@@ -14,6 +14,7 @@ from kcells.build import cell as make_cell
 from kcells.cells.card import Case
 from kcells.cells.protocol import check_cell as check_is_cell
 from kcells.errors import ArgumentError, CellError
+from kcells.registry.loading import check_cell_class
 from kcells.structure import plain
 from kcells.testing.cases import cases_for, first_case
 from kcells.types import Structure
@@ -62,11 +63,10 @@ class Target:
             self.distribution = info.distribution
             self.name, self.title = cell, f'"{cell}" ({info.source})'
             self.spelled = f'"{cell}"'
-        elif not callable(getattr(cell, "call", None)):
-            raise CellError(
-                f"{cell.__name__} is no cell class: it has no method call(inputs, states)."
-            )
         else:
+            reason = check_cell_class(cell)
+            if reason is not None:
+                raise CellError(f"{cell.__name__} is no cell class: {reason}.")
             self.cell_class = cell
             self.name = self.title = self.spelled = cell.__name__
         self.cases = cases_for(self.cell_class, arguments, inputs)

@@ -9,21 +9,21 @@ import pytest
 
 import kcells
 from kcells.bench import store
-from kcells.bench.campaign import Plan, run, tasks
+from kcells.bench.campaign import Campaign, run, tasks
 from kcells.bench.rows import Row
 from kcells.bench.sides import OURS
-from kcells.bench.sizes import DEFAULT_SIZES, Size
+from kcells.bench.sizes import DEFAULT_SIZES, LoopSize
 from kcells.bench.store import Results, ResultsError
 from kcells.errors import UnknownCellError
 
 # A campaign is the same on every backend; what it measures is in test_measure.py.
 pytestmark = pytest.mark.once
 
-TINY = Size(2, 3, 4, 5)
+TINY = LoopSize(2, 3, 4, 5)
 
 
 def plan(*cells, **options):
-    return Plan(
+    return Campaign(
         **{"cells": cells, "sizes": (TINY,), "workloads": ("train",), "rounds": 1, **options}
     )
 
@@ -32,7 +32,7 @@ def plan(*cells, **options):
 
 
 def test_all_cells_and_sizes_unless_told_otherwise(counted):
-    found = [str(task) for task in tasks(Plan())]
+    found = [str(task) for task in tasks(Campaign())]
     assert {text.split()[0] for text in found} == {info.id for info in kcells.list_cells()}
     assert [text for text in found if text.startswith("mlstm ")] == [
         f"mlstm {size} {workload}" for size in DEFAULT_SIZES for workload in ("train", "predict")
@@ -42,7 +42,7 @@ def test_all_cells_and_sizes_unless_told_otherwise(counted):
 
 
 def test_a_sweep_adds_sizes_once(counted):
-    found = tasks(plan("lstm", "nested", grown=(TINY, Size(2, 3, 4, 16))))
+    found = tasks(plan("lstm", "nested", grown=(TINY, LoopSize(2, 3, 4, 16))))
     assert [str(task) for task in found] == [
         "lstm 2x3x4x5 train",
         "lstm 2x3x4x16 train",

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 import kcells
-from kcells.bench.case import Case
-from kcells.bench.sizes import Size
+from kcells.bench.contest import Contest
+from kcells.bench.sizes import LoopSize
 
 CELLS = [
     info.id
@@ -19,7 +19,7 @@ CELLS = [
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the same on every backend")
 @pytest.mark.parametrize("name", CELLS)
 def test_a_model_of_the_cell(name):
-    case = Case(name, Size(2, 3, 4, 6))
+    case = Contest(name, LoopSize(2, 3, 4, 6))
     model = case.model(case.build())
     loss = model.train_on_batch(case.inputs, case.targets(model))
     assert np.all(np.isfinite(loss))
@@ -59,7 +59,7 @@ def mixed():
 
 
 def test_a_strangers_cell_is_measured_as_its_card_says(mixed):
-    case = Case(mixed, Size(2, 3, 5, 6))
+    case = Contest(mixed, LoopSize(2, 3, 5, 6))
     assert case.shapes == {"image": (2, 3, 3, 2), "pen": (2, 3, 5)}
     model = case.model(case.build())
     assert np.isfinite(model.train_on_batch(case.inputs, case.targets(model)))
@@ -73,6 +73,6 @@ def test_a_cell_that_does_not_say_how_it_is_made():
     kcells.register("silent_for_a_card", Silent)
     try:
         with pytest.raises(kcells.errors.ConfigurationError, match="Silent needs size, order, and"):
-            Case("silent_for_a_card", Size(2, 3, 5, 6)).build()
+            Contest("silent_for_a_card", LoopSize(2, 3, 5, 6)).build()
     finally:
         kcells.unregister("silent_for_a_card")

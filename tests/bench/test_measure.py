@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 import kcells
-from kcells.bench.backends import backend_module
-from kcells.bench.case import Case
+from kcells.bench import backends
+from kcells.bench.contest import Contest
 from kcells.bench.floor import PASSES, floor_step
 from kcells.bench.measure import first_line, measure
 from kcells.bench.sides import OURS, SIDES, WORKLOADS, Side, chosen_sides, with_layer
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 
 BACKEND = keras.backend.backend()
-TINY = Size(2, 3, 4, 5)
+TINY = LoopSize(2, 3, 4, 5)
 
 
 def sides(*names: str) -> list[Side]:
@@ -28,7 +28,7 @@ def broken(case, workload):
 
 @pytest.mark.parametrize(("cell", "workload"), [("lstm", "predict"), ("mlstm", "train")])
 def test_a_row_for_each_side(cell, workload):
-    rows = measure(Case(cell, TINY), workload, sides(OURS, "stock", "floor"), rounds=2)
+    rows = measure(Contest(cell, TINY), workload, sides(OURS, "stock", "floor"), rounds=2)
     assert [row.side for row in rows] == [OURS, "stock", "floor"]
     for row in rows:
         assert row.key == (BACKEND, cell, "2x3x4x5", workload)
@@ -43,7 +43,7 @@ def test_a_row_for_each_side(cell, workload):
 
 
 def test_stock_keras_cannot_run_a_nested_cell():
-    ours, stock = measure(Case("nested", TINY), "predict", sides(OURS, "stock"), rounds=1)
+    ours, stock = measure(Contest("nested", TINY), "predict", sides(OURS, "stock"), rounds=1)
     assert ours.ours > 0
     assert not ours.error
     assert "two inputs a time step" in stock.error
@@ -53,13 +53,13 @@ def test_stock_keras_cannot_run_a_nested_cell():
 def test_a_side_that_fails_later_is_reported_too():
     failing = Side("failing", lambda case, workload: lambda: 1 / 0)
     idle = Side(OURS, lambda case, workload: lambda: None)
-    rows = measure(Case("lstm", TINY), "train", [idle, failing], rounds=1)
+    rows = measure(Contest("lstm", TINY), "train", [idle, failing], rounds=1)
     assert [row.error for row in rows] == ["", "ZeroDivisionError: division by zero"]
 
 
 def test_without_ours_there_is_one_row():
     idle = Side("stock", lambda case, workload: lambda: None)
-    (row,) = measure(Case("lstm", TINY), "train", [Side(OURS, broken), idle], rounds=1)
+    (row,) = measure(Contest("lstm", TINY), "train", [Side(OURS, broken), idle], rounds=1)
     assert (row.side, row.error) == (OURS, "KeyError: 'no such thing'")
 
 
@@ -70,7 +70,7 @@ def test_a_failure_between_the_rounds_is_no_crash():
         if next(calls) > 2:
             raise RuntimeError("tired")
 
-    (row,) = measure(Case("lstm", TINY), "train", [Side(OURS, lambda c, w: step)], rounds=1)
+    (row,) = measure(Contest("lstm", TINY), "train", [Side(OURS, lambda c, w: step)], rounds=1)
     assert row.error == "RuntimeError: tired"
 
 
@@ -81,7 +81,7 @@ def test_a_cell_that_needs_more_than_units_is_reported(monkeypatch):
 
     kcells.register("picky", Picky)
     try:
-        (row,) = measure(Case("picky", TINY), "train", sides(OURS, "stock"), rounds=1)
+        (row,) = measure(Contest("picky", TINY), "train", sides(OURS, "stock"), rounds=1)
     finally:
         kcells.unregister("picky")
     assert "depth" in row.error
@@ -94,7 +94,7 @@ def test_a_variant_of_ours_is_one_line():
         made.append(options)
         return kcells.RNN(case.cell(), unroll=True, **options)
 
-    step = with_layer(make)(Case("simple_rnn", TINY), "predict")
+    step = with_layer(make)(Contest("simple_rnn", TINY), "predict")
     assert np.shape(step()) == (2, 1)
     assert made == [{}]
 
@@ -106,16 +106,16 @@ def test_a_variant_of_ours_is_one_line():
 def test_the_layers_of_others(cell, rival):
     if rival == "torchrecurrent":
         pytest.importorskip("torchrecurrent")
-    rows = measure(Case(cell, TINY), "layer", chosen_sides(cell, "layer"), rounds=1)
+    rows = measure(Contest(cell, TINY), "layer", chosen_sides(cell, "layer"), rounds=1)
     assert [(row.side, row.error) for row in rows] == [(OURS, ""), (rival, ""), ("floor", "")]
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras 2 runs on TensorFlow")
 def test_the_cell_of_the_guide_in_keras_2():
     pytest.importorskip("tf_keras")
-    step = SIDES["tf_keras"].step(Case("nested", TINY), "predict")
+    step = SIDES["tf_keras"].step(Contest("nested", TINY), "predict")
     assert [np.shape(output) for output in step()] == [(2, 5), (2, 10, 15)]
-    ours = SIDES[OURS].step(Case("nested", TINY), "predict")
+    ours = SIDES[OURS].step(Contest("nested", TINY), "predict")
     assert [np.shape(output) for output in ours()] == [(2, 5), (2, 10, 15)]
 
 
@@ -154,7 +154,7 @@ def test_ours_comes_first():
     ],
 )
 def test_the_products_of_a_cell(cell, products):
-    assert sorted(Case(cell, TINY).products()) == sorted(products)
+    assert sorted(Contest(cell, TINY).products()) == sorted(products)
 
 
 def test_the_floor_computes_every_product_at_every_step(monkeypatch):
@@ -163,17 +163,17 @@ def test_the_floor_computes_every_product_at_every_step(monkeypatch):
     def products(shapes, batch, steps):
         asked.append((len(shapes), batch, steps))
 
-    monkeypatch.setattr(backend_module(), "products", products)
+    monkeypatch.setattr(backends.current(), "products", products)
     for workload in WORKLOADS:
-        floor_step(Case("lstm", TINY), workload)
+        floor_step(Contest("lstm", TINY), workload)
     assert asked == [(2, 2, 9), (2, 2, 3), (2, 2, 9)]
     assert PASSES["train"] == 3
 
 
 def test_a_cell_without_matrices_has_no_floor(monkeypatch):
-    monkeypatch.setattr(Case, "products", lambda self: [])
+    monkeypatch.setattr(Contest, "products", lambda self: [])
     with pytest.raises(LookupError, match="lstm multiplies by no matrix"):
-        floor_step(Case("lstm", TINY), "train")
+        floor_step(Contest("lstm", TINY), "train")
 
 
 def test_first_line():

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from kcells.bench import memory, memory_child
-from kcells.bench.case import Case
+from kcells.bench.contest import Contest
 from kcells.bench.sides import OURS, SIDES
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 
-TINY = Case("simple_rnn", Size(2, 3, 4, 5))
+TINY = Contest("simple_rnn", LoopSize(2, 3, 4, 5))
 PAIR = [SIDES[OURS], SIDES["stock"]]
 
 
@@ -71,4 +71,6 @@ def test_in_a_process_of_its_own():
     found = memory.in_a_process(TINY, "stock")
     assert found["memory"] > 0
     assert "cannot run" not in found
-    assert "UnknownCellError" in memory.in_a_process(Case("no_such_cell", TINY.size), OURS)["error"]
+    assert (
+        "UnknownCellError" in memory.in_a_process(Contest("no_such_cell", TINY.size), OURS)["error"]
+    )

@@ -9,10 +9,10 @@ import pytest
 
 from kcells.bench import report
 from kcells.bench.axes import along
-from kcells.bench.campaign import Notice, Plan, tasks
+from kcells.bench.campaign import Campaign, Notice, tasks
 from kcells.bench.command import is_grown, rows_of
 from kcells.bench.sides import OURS, SIDES
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 
 
 def shown(rows):
@@ -59,7 +59,7 @@ def test_a_busy_machine_is_told(make_row, monkeypatch):
 
 
 def test_progress_without_a_terminal_is_a_line_a_task(make_row, capsys):
-    (task,) = tasks(Plan(cells=("lstm",), sizes=(Size(1, 2, 3, 4),), workloads=("train",)))
+    (task,) = tasks(Campaign(cells=("lstm",), sizes=(LoopSize(1, 2, 3, 4),), workloads=("train",)))
     with report.watching() as watcher:
         watcher(Notice(task, 0, 1))
         watcher(Notice(task, 1, 1, [make_row(side=OURS), make_row()]))
@@ -70,12 +70,14 @@ def test_progress_without_a_terminal_is_a_line_a_task(make_row, capsys):
 
 def test_the_rows_of_a_plan_are_in_its_order(make_row, results):
     results.replace([make_row(cell="gru"), make_row(cell="lstm"), make_row(backend="other")])
-    plan = Plan(cells=("lstm", "gru"), workloads=("train",))
+    plan = Campaign(cells=("lstm", "gru"), workloads=("train",))
     assert [row.cell for row in rows_of(plan, results)] == ["lstm", "gru"]
 
 
 def test_sizes_of_a_sweep_are_told_from_the_others(make_row):
-    plan = Plan(sizes=(Size(1, 2, 3, 4),), grown=(Size(1, 2, 3, 4), Size(1, 2, 3, 8)))
+    plan = Campaign(
+        sizes=(LoopSize(1, 2, 3, 4),), grown=(LoopSize(1, 2, 3, 4), LoopSize(1, 2, 3, 8))
+    )
     assert not is_grown(make_row(size="1x2x3x4"), plan)
     assert is_grown(make_row(size="1x2x3x8"), plan)
     assert not is_grown(make_row(size="1x2x3x8", workload="memory"), plan)

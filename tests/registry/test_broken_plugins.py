@@ -104,11 +104,11 @@ def test_attribute_that_raises_when_it_is_read(site):
         ("FooCell = None", "it is a NoneType, not a class"),
         (
             "class FooCell:\n    state_size = 1",
-            "the class has no method call(inputs, states)",
+            "it has no method call(inputs, states)",
         ),
         (
             "class FooCell:\n    state_size = 1\n    call = 3",
-            "the class has no method call(inputs, states)",
+            "it has no method call(inputs, states)",
         ),
     ],
 )

@@ -118,7 +118,7 @@ def test_the_decorator_checks_too():
         (OwnCell(4), "it is an OwnCell, not a class"),
         (3, "it is an int, not a class"),
         (len, "it is a builtin_function_or_method, not a class"),
-        (dict, "the class has no method call(inputs, states)"),
+        (dict, "it has no method call(inputs, states)"),
     ],
 )
 def test_what_is_no_cell_class(candidate, reason):

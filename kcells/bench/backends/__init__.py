@@ -9,29 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
+from kcells.running import backend_module
 
-from kcells.errors import ConfigurationError
-
-__all__ = ["backend_module"]
+__all__ = ["current"]
 
 
-def backend_module() -> Any:
+def current() -> Any:
     """The module of the running backend."""
-    name = keras.backend.backend()
-    if name == "tensorflow":
-        from kcells.bench.backends import tensorflow
-
-        return tensorflow
-    if name == "jax":
-        from kcells.bench.backends import jax
-
-        return jax
-    if name == "torch":
-        from kcells.bench.backends import torch
-
-        return torch
-    raise ConfigurationError(
-        f"kcells measures on TensorFlow, JAX and PyTorch; the running backend is {name!r}.\n"
-        f"  Set KERAS_BACKEND to tensorflow, jax or torch."
-    )
+    return backend_module(__name__)

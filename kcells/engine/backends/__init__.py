@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from typing import cast
 
-import keras
-
 from kcells.engine.backends.base import Backend
-from kcells.errors import ConfigurationError
+from kcells.running import backend_module
 
 __all__ = ["Backend", "current"]
 
@@ -21,10 +18,4 @@ def current() -> Backend:
     Raises:
         ConfigurationError: if kcells has no module for it.
     """
-    name = keras.backend.backend()
-    if name not in ("tensorflow", "jax", "torch"):
-        raise ConfigurationError(
-            f'kcells runs on the backends "tensorflow", "jax" and "torch"; Keras uses "{name}".\n'
-            "  Set KERAS_BACKEND before Keras is imported."
-        )
-    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Backend, backend_module(__name__))

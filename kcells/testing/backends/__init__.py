@@ -9,29 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
+from kcells.running import backend_module
 
-from kcells.errors import ConfigurationError
-
-__all__ = ["backend_module"]
+__all__ = ["current"]
 
 
-def backend_module() -> Any:
+def current() -> Any:
     """The module of the running backend."""
-    name = keras.backend.backend()
-    if name == "tensorflow":
-        from kcells.testing.backends import tensorflow
-
-        return tensorflow
-    if name == "jax":
-        from kcells.testing.backends import jax
-
-        return jax
-    if name == "torch":
-        from kcells.testing.backends import torch
-
-        return torch
-    raise ConfigurationError(
-        f"kcells checks cells on TensorFlow, JAX and PyTorch; the running backend is {name!r}.\n"
-        "  Set KERAS_BACKEND to tensorflow, jax or torch."
-    )
+    return backend_module(__name__)

@@ -9,7 +9,7 @@ from kcells import stock as keras_classes
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.stacked import StackedCells
 from kcells.structure import map_leaves
-from kcells.testing.backends import backend_module
+from kcells.testing import backends
 from kcells.testing.law import NotApplicableError, law
 from kcells.testing.models import functional
 from kcells.testing.numbers import as_numpy, same
@@ -53,7 +53,7 @@ def stock(subject: Subject) -> None:
 
 @law("compiled", "A call compiled by XLA gives what an eager one gives.")
 def compiled(subject: Subject) -> None:
-    compile_ = backend_module().compiled
+    compile_ = backends.current().compiled
     if compile_ is None:
         raise NotApplicableError(f"Keras compiles nothing on {keras.backend.backend()}")
     layer = subject.layer()

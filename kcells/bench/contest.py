@@ -11,18 +11,18 @@ import keras
 import numpy as np
 from keras import tree
 
-from kcells.bench.sizes import Size
+from kcells.bench.sizes import LoopSize
 from kcells.build import build, cell
 from kcells.cells.card import Card, Place, arguments_for, card_of
 from kcells.layers.rnn import RNN
 from kcells.registry import load
 from kcells.structure import map_leaves, size_structure
 
-__all__ = ["Case", "is_shape"]
+__all__ = ["Contest", "is_shape"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class Contest:
     """What all sides of one comparison have in common.
 
     Attributes:
@@ -31,7 +31,7 @@ class Case:
     """
 
     name: str
-    size: Size
+    size: LoopSize
 
     @functools.cached_property
     def card(self) -> Card:
