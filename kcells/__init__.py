@@ -25,6 +25,7 @@ from kcells.layers.stacked import StackedCells
 from kcells.reasons import Reason
 from kcells.registry import CellInfo, describe, list_cells, register, unregister
 from kcells.saving import load_model
+from kcells.streaming import StreamingModel, to_streaming
 
 __all__ = [
     "RNN",
@@ -43,6 +44,7 @@ __all__ = [
     "Reason",
     "StackedCells",
     "StandardCell",
+    "StreamingModel",
     "VariationalDropout",
     "WeightsCell",
     "Workload",
@@ -56,6 +58,7 @@ __all__ = [
     "load_model",
     "register",
     "to_builtin",
+    "to_streaming",
     "unregister",
 ]
 

@@ -32,7 +32,7 @@ ORDER = [
     {"engine"},
     {"layers"},
     {"build"},
-    {"saving", "explain", "convert"},
+    {"saving", "explain", "convert", "streaming"},
     {"bench", "testing"},
     {"commands"},
     {"__init__", "__main__"},

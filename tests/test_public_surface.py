@@ -39,6 +39,7 @@ PUBLIC = {
     "Reason",
     "StackedCells",
     "StandardCell",
+    "StreamingModel",
     "VariationalDropout",
     "WeightsCell",
     "Workload",
@@ -52,6 +53,7 @@ PUBLIC = {
     "load_model",
     "register",
     "to_builtin",
+    "to_streaming",
     "unregister",
 }
 OBJECTS = sorted(PUBLIC - {"__version__"})
@@ -149,6 +151,7 @@ def test_methods_have_docstrings(name):
         ("load_model", "(path, **kwargs)"),
         ("register", "(name, cls=None)"),
         ("to_builtin", "(layer_or_model)"),
+        ("to_streaming", "(layer_or_model, stepwise=())"),
         ("unregister", "(name)"),
     ],
 )

@@ -208,10 +208,11 @@ class RNN(Remembering):
         mask: Structure = None,
         training: bool = False,
         constants: Structure = None,
+        options: Options | None = None,
     ) -> Call:
         """The first half of `call`: everything is checked, nothing is run."""
-        options, training = Options.of(self), bool(training)
-        given = self._checks.check(sequences, initial_state, mask, constants)
+        options, training = options or Options.of(self), bool(training)
+        given = self._checks(options).check(sequences, initial_state, mask, constants)
         remembered = self._memory if options.stateful else None
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = first_states(self.bound, given.initial_state, remembered, batch, training)
@@ -247,6 +248,23 @@ class RNN(Remembering):
         states = cast_floats(states, self.compute_dtype)
         return self._with_states(outputs, states) if call.options.return_state else outputs
 
+    def _step(
+        self,
+        sequences: Structure,
+        states: Structure,
+        mask: Structure = None,
+        training: bool = False,
+        constants: Structure = None,
+    ) -> tuple[Structure, Structure]:
+        """What the layer gives at a single step, `(batch, 1, ...)`: outputs and new states.
+
+        Without a loop and without a kernel, so that any file can hold it.
+        """
+        options = Options(unroll=True, zero_output_for_mask=self.zero_output_for_mask)
+        call = self._begin(sequences, states, mask, training, constants, options)
+        outputs, states = execute(call)
+        return cast_floats(outputs, self.compute_dtype), cast_floats(states, self.compute_dtype)
+
     def compute_output_spec(
         self,
         sequences: Structure,
@@ -256,7 +274,7 @@ class RNN(Remembering):
         constants: Structure = None,
     ) -> Structure:
         """The shapes and dtypes of what `call` would return."""
-        given = self._checks.check(sequences, initial_state, mask, constants)
+        given = self._checks(Options.of(self)).check(sequences, initial_state, mask, constants)
         outputs = self._traces.outputs(self.bound, given.sequences, constants)
         return self._spec(given.sequences, outputs)
 
@@ -307,10 +325,10 @@ class RNN(Remembering):
             return (outputs, *states)
         return (outputs, states)
 
-    @property
-    def _checks(self) -> CallChecks:
-        remembered = self._memory.batch_size if self._memory is not None else None
-        return CallChecks(self._who, self.bound, self.unroll, remembered)
+    def _checks(self, options: Options) -> CallChecks:
+        memory = self._memory if options.stateful else None
+        remembered = None if memory is None else memory.batch_size
+        return CallChecks(self._who, self.bound, options.unroll, remembered)
 
     # -- Saving
 
