@@ -1,6 +1,7 @@
 # make demo    set up, and run the main job
 # make test    set up, and run all tests on all backends against the installed wheels
 # make check   the fast path: lint, types, tests on TensorFlow
+# make test-nightly   what rests on Keras most, with the Keras of tomorrow
 #
 # Everything lives in .venv; `make clean` forgets it.
 
@@ -22,7 +23,7 @@ QUIET := TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 OMP_NUM_THREADS=1
 UNOPTIMIZED := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
                           --xla_cpu_parallel_codegen_split_count=1"
 
-.PHONY: setup demo test check lint types test-oldest benchmarks clean
+.PHONY: setup demo test check lint types test-oldest test-nightly benchmarks clean
 
 setup: .venv/.installed
 
@@ -74,6 +75,17 @@ test-oldest: setup
 	test -d .venv/oldest || $(BIN)/pip install --quiet --no-deps --target .venv/oldest keras==$(OLDEST_KERAS)
 	$(QUIET) $(UNOPTIMIZED) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/oldest \
 	  $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow and not newest_keras" $(WITH_OLDEST)
+
+# The next Keras, as it is today, put in front in the same way: what breaks here breaks for users soon. Fetched anew
+# when it is older than a day.
+NIGHTLY := tests/layers tests/dispatch tests/test_keras_private.py tests/test_tripwires.py
+
+test-nightly: setup
+	find .venv/nightly -maxdepth 0 -mtime 0 2>/dev/null | grep -q . || { rm -rf .venv/nightly; \
+	  $(BIN)/pip install --quiet --no-deps --pre --target .venv/nightly keras-nightly; }
+	ls -d .venv/nightly/keras_nightly-*
+	$(QUIET) $(UNOPTIMIZED) KERAS_BACKEND=tensorflow PYTHONPATH=.venv/nightly \
+	  $(BIN)/pytest -n $(JOBS) --dist loadgroup -m "not slow" $(NIGHTLY)
 
 # All cells at their usual sizes; `make benchmarks CELLS_OPTIONS="--sweep --memory"` for more, and to resume.
 # Without --again, rows that benchmarks/results/ holds already stay as they are.
