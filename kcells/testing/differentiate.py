@@ -17,8 +17,8 @@ class Differentiated:
     """Calls a layer, and differentiates the results, weighted with cotangents.
 
     What the layer remembers (its variables that are not trained) is kept as the call
-    leaves it, so it can be called batch after batch. On JAX a call is compiled once for
-    all that have these shapes.
+    leaves it, so it can be called batch after batch. On JAX and TensorFlow a call is a program,
+    made once for all that have these shapes.
 
     Args:
         layer: a built layer.

@@ -36,7 +36,13 @@ class Run:
 # -- The whole script, two epochs of it
 
 
-@pytest.fixture(scope="module", params=["parallel", "nested"])
+# One run of the script for all tests of it where calls are compiled, not another one for each.
+CELLS = {"tensorflow": ["nested"], "jax": ["parallel"]}.get(
+    keras.backend.backend(), ["parallel", "nested"]
+)
+
+
+@pytest.fixture(scope="module", params=CELLS)
 def run(request: pytest.FixtureRequest, examples: Any, tmp_path_factory: Any) -> Run:
     out = tmp_path_factory.mktemp("out")
     backend = keras.backend.backend()
@@ -55,7 +61,6 @@ def run(request: pytest.FixtureRequest, examples: Any, tmp_path_factory: Any) ->
     return Run(done.stdout, folder, summary)
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.slow
 def test_writes_its_files(run: Run, backend: str) -> None:
     files = {key: Path(path) for key, path in run.summary["files"].items()}
@@ -77,14 +82,12 @@ def test_writes_its_files(run: Run, backend: str) -> None:
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.slow
 def test_predicts_the_same_in_a_fresh_process(run: Run) -> None:
     assert run.summary["largest_difference_after_loading"] == 0
     assert "largest difference of the predictions 0" in run.output
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.slow
 def test_the_saved_model_is_the_one_that_was_tested(run: Run, motion: ModuleType) -> None:
     model = keras.models.load_model(run.folder / "model.keras")
@@ -96,7 +99,6 @@ def test_the_saved_model_is_the_one_that_was_tested(run: Run, motion: ModuleType
     assert run.summary["parameters"] == model.count_params()
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.slow
 def test_says_what_ran(run: Run, backend: str) -> None:
     ids = [cell["id"] for cell in run.summary["cells"]]
@@ -112,7 +114,6 @@ def test_says_what_ran(run: Run, backend: str) -> None:
         assert path in run.output
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.slow
 def test_the_fresh_process_finds_the_plugins_by_itself(run: Run, motion: ModuleType) -> None:
     """Loading must go through the registry: it fails where the plugins are hidden."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,19 +29,13 @@ WAYS = {"tensorflow": ("graph", "xla", "eager")}.get(keras.backend.backend(), ("
 
 
 def rare(*values: Any) -> Any:
-    """A case of which seven in eight run on PyTorch only, where nothing has to be compiled.
+    """A case of which PyTorch, where nothing has to be compiled, runs all, and others one in eight.
 
     What they cross is mostly written once for all backends; the eighth that is left runs
-    everywhere, though not in `make check`.
+    everywhere, though not in `make check`. `conftest.py` at the top draws it.
     """
-    if keras.backend.backend() == "torch":
-        return pytest.param(*values)
-    sampled = next(_CASES) % 8 == 0
-    left_out = pytest.mark.skip(reason="one case in eight; PyTorch runs all")
-    return pytest.param(*values, marks=[pytest.mark.slow, *([] if sampled else [left_out])])
+    return pytest.param(*values, marks=[pytest.mark.slow, pytest.mark.one_in(8)])
 
-
-_CASES = itertools.count()
 
 MORE_WAYS = [WAYS[0], *map(rare, WAYS[1:])]
 """`WAYS`, all but the first of them rare."""

@@ -455,9 +455,25 @@ def test_every_float_has_the_compute_dtype(rng, policy):
 def test_mixed_precision_trains(rng):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = two_way_model(batch_size=BATCH, stateful=True)
-    model.compile("sgd", "mse")
+    model.compile(keras.optimizers.SGD(0.05), "mse")
     targets = {"total": np.ones((BATCH, 5)), "pair": np.ones((BATCH, 2, 5))}
-    model.fit(two_way_inputs(rng), targets, batch_size=BATCH, epochs=2, verbose=0)
+    inputs = two_way_inputs(rng)
+    (kernel,) = model.trainable_variables
+    before = numpy(kernel)
+    losses = []
+    for _ in range(8):  # Each from the states that the last one left would be another problem.
+        model.layers[-1].reset_states()
+        history = model.fit(inputs, targets, batch_size=BATCH, shuffle=False, verbose=0).history
+        losses += history["loss"]
+    assert np.all(np.isfinite(losses))
+    assert losses[-1] < 0.9 * losses[0]
+    # Weights are kept, and moved, in single precision; what is computed is in half.
+    assert kernel.dtype == "float32"
+    moved = numpy(kernel) - before
+    assert np.all(moved != 0)
+    assert np.any(numpy(ops.cast(ops.cast(kernel, "bfloat16"), "float32")) != numpy(kernel))
+    outputs = keras.tree.flatten(model(inputs))
+    assert {keras.backend.standardize_dtype(y.dtype) for y in outputs} == {"bfloat16"}
 
 
 @pytest.mark.parametrize("unroll", [False, True])

@@ -493,6 +493,23 @@ def test_differentiated_remembers_and_gives_zeros():
     assert inputs.tolist() == [[3.0, 30.0]]
 
 
+@pytest.mark.parametrize("law", ["paths", "finite_differences"])
+def test_the_backward_pass_that_fit_runs_is_looked_at(backend, law, monkeypatch):
+    """On TensorFlow a loop has one of its own in a graph, which nothing eager ever runs."""
+    if backend != "tensorflow":
+        pytest.skip("about TensorFlow")
+    from kcells.engine.backends.tensorflow_own_loop import OwnLoop
+
+    backward = OwnLoop._backward
+    monkeypatch.setattr(
+        OwnLoop, "_backward", lambda *given: [1.01 * found for found in backward(*given)]
+    )
+    with pytest.raises(
+        ConformanceError, match=f"^{law} FAILED: Curved, backend tensorflow\n.*grad"
+    ):
+        check_cell(Curved, only=law)
+
+
 # -- Comparing numbers
 
 
