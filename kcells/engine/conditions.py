@@ -193,6 +193,9 @@ def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
             f"compile={layer.compile!r}",
         ),
         Reason(
+            "no file is written that could not hold it", not machine.file, machine.file or "none"
+        ),
+        Reason(
             "XLA does not compile what is around it",
             not machine.xla,
             "jit_compile=True" if machine.xla else "it does not",

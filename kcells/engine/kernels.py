@@ -27,6 +27,7 @@ class Machine:
         dtype: the compute dtype.
         xla: whether the call is part of a graph that XLA compiles as a whole.
         transformed: whether a transform such as `torch.vmap` looks inside of the call.
+        file: the format of the file that the call is traced for, as `Backend.writes` says.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Machine:
     dtype: str = "float32"
     xla: bool = False
     transformed: bool = False
+    file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Kernel:
         builtins: the built-in layers that it computes.
         dtypes: the compute dtypes that it takes.
         under_xla: whether it may be part of a graph that XLA compiles.
+        in_files: whether a file of plain operations has one for it.
         both_directions: whether one call runs both directions of a `Bidirectional`.
         calls: what is called.
     """
@@ -57,6 +60,7 @@ class Kernel:
     builtins: tuple[BuiltinName, ...]
     dtypes: tuple[str, ...]
     under_xla: bool
+    in_files: bool
     both_directions: bool
     calls: str
 
@@ -69,6 +73,7 @@ KERNELS = (
         ("lstm", "gru"),
         _FLOATS,
         under_xla=False,
+        in_files=False,
         both_directions=False,
         calls="tf.raw_ops.CudnnRNNV3",
     ),
@@ -79,6 +84,7 @@ KERNELS = (
         ("lstm",),
         ("float32",),
         under_xla=True,
+        in_files=False,
         both_directions=True,
         calls="jax.experimental.rnn.lstm",
     ),
@@ -89,6 +95,7 @@ KERNELS = (
         ("lstm", "gru"),
         (*_FLOATS, "bfloat16"),
         under_xla=True,
+        in_files=True,
         both_directions=True,
         calls="torch.lstm, torch.gru",
     ),
@@ -99,6 +106,7 @@ KERNELS = (
         ("lstm", "gru"),
         ("float32", "float64", "bfloat16"),
         under_xla=True,
+        in_files=True,
         both_directions=True,
         calls="torch.lstm, kcells' own for a GRU",
     ),
@@ -117,6 +125,7 @@ def kernel_for(builtin: BuiltinName | None, machine: Machine) -> Kernel | None:
             and builtin in kernel.builtins
             and machine.dtype in kernel.dtypes
             and (kernel.under_xla or not machine.xla)
+            and (kernel.in_files or not machine.file)
         ):
             return kernel
     return None

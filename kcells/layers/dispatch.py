@@ -128,6 +128,7 @@ def plan_for(
         layer.bound.compute_dtype,
         backend.under_xla(),
         backend.transformed(_all_that_goes_in(layer.cell, given)),
+        backend.writes(),
     )
     facts = LayerFacts(
         layer.dispatch,

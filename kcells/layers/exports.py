@@ -25,7 +25,7 @@ def check_export(call: Call, lengths: set[int | None]) -> None:
     """
     length = tree.flatten(call.sequences)[0].shape[1]
     # While TorchScript traces, which it does for ONNX too, sizes are tensors.
-    is_script, is_file = ops.is_tensor(length), backends.current().writes_onnx()
+    is_script, is_file = ops.is_tensor(length), bool(backends.current().writes())
     who = f'{call.layer.bound.name} (layer "{call.layer.name}")'
     if call.layer.stateful and (is_script or is_file):
         raise ConfigurationError(

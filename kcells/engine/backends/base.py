@@ -165,8 +165,11 @@ class Backend(Protocol):
         """Whether there is more to `tensor` than its shape and dtype."""
         ...
 
-    def writes_onnx(self) -> bool:
-        """Whether the call is traced for a file in the format ONNX."""
+    def writes(self) -> str:
+        """The format of the file that the call is traced for; `""` where it matters to nobody.
+
+        `"onnx"` and `"litert"` hold plain operations alone.
+        """
         ...
 
     def fused(

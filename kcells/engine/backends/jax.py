@@ -35,7 +35,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -66,9 +66,9 @@ def has_numbers(tensor: Any) -> bool:
     return True
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
-    return False
+def writes() -> str:
+    """See `base.Backend.writes`; whatever JAX traces for a file is plain."""
+    return ""
 
 
 def fused(

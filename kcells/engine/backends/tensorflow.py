@@ -10,10 +10,12 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
+from kcells._keras_private import exported_format
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.tensorflow_in_place import scan_in_place
 from kcells.engine.backends.tensorflow_own_loop import (
     OwnLoop,
     once,
@@ -34,7 +36,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -75,9 +77,10 @@ def has_numbers(tensor: Any) -> bool:
     return True
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
-    return False
+def writes() -> str:
+    """See `base.Backend.writes`; SavedModels hold what TensorFlow has."""
+    found = "" if tf.executing_eagerly() else exported_format()
+    return found if found in ("onnx", "litert") else ""
 
 
 def fused(
@@ -147,14 +150,17 @@ def scan(
     """See `base.Backend.scan`."""
     if settings.project is not None:
         xs = settings.project(xs)
-    for xla in _own_ways(settings):
+    file = writes()
+    if file == "litert":
+        return scan_in_place(step, carry, xs, emits)
+    for xla in [] if file else _own_ways(settings):
         hides = xla or under_xla()
         loop = OwnLoop(step, carry, xs, emits, variables, settings, xla, hides)
         obstacle = loop.trace()
         settings.note(obstacle or "")
         if obstacle is None:
             return loop.run()
-    return plain_scan(step, carry, xs, emits)
+    return plain_scan(step, carry, xs, emits, in_file=bool(file))
 
 
 def _own_ways(settings: Settings) -> list[bool]:

@@ -17,8 +17,13 @@ def plain_scan(
     carry: Structure,
     xs: Structure,
     emits: Structure,
+    in_file: bool = False,
 ) -> tuple[Structure, Structure]:
-    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`."""
+    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`.
+
+    A file in the format ONNX (`in_file`) has no tensor lists outside of a loop, and an output of
+    no steps is nothing special there.
+    """
     flat_xs = tree.flatten(xs)
     length = flat_xs[0].shape[0]
     known = length is not None
@@ -50,7 +55,7 @@ def plain_scan(
     # What is cut when, for truncated gradients, may come without a batch.
     of_batch = next(x for x in flat_xs if len(x.shape) > 1)
     ys = [
-        _stacked(sink, spec, length, known, of_batch)
+        _stacked(sink, spec, length, known or in_file, of_batch)
         for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
     ]
     return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
@@ -71,8 +76,8 @@ def any_batch(shape: tf.TensorShape) -> tf.TensorShape:
     return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
 
 
-def _stacked(sink: Any, spec: Any, length: Any, known: bool, x: Any) -> Any:
-    if known:
+def _stacked(sink: Any, spec: Any, length: Any, at_once: bool, x: Any) -> Any:
+    if at_once:
         return sink.stack()
     # A tensor array without an element cannot tell its batch size.
     empty = (0, tf.shape(x)[1], *spec.shape[1:])

@@ -42,7 +42,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -71,9 +71,9 @@ def has_numbers(tensor: Any) -> bool:
     return not tensor.is_meta
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`."""
-    return bool(torch.onnx.is_in_onnx_export())
+def writes() -> str:
+    """See `base.Backend.writes`."""
+    return "onnx" if torch.onnx.is_in_onnx_export() else ""
 
 
 def fused(
