@@ -121,7 +121,9 @@ def on_machine(
     on_device = [
         k
         for k in KERNELS
-        if (k.backend, k.device) == (machine.backend, machine.device) and cell.builtin in k.builtins
+        if (k.backend, k.device) == (machine.backend, machine.device)
+        and cell.builtin in k.builtins
+        and machine.file in k.files
     ]
     where = f"{machine.backend} on {machine.device}"
     reasons = [

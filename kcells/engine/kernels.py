@@ -9,10 +9,10 @@ from kcells.cells.equivalence import BuiltinName
 
 __all__ = ["KERNELS", "Kernel", "KernelName", "Machine", "kernel_for"]
 
-KernelName: TypeAlias = Literal["cudnn", "native", "linear_scan", "loop", "unrolled"]
-"""What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, a
-scan over `h = a * h + b`, a loop of the backend over single steps, or these steps written
-out."""
+KernelName: TypeAlias = Literal["cudnn", "native", "operator", "linear_scan", "loop", "unrolled"]
+"""What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, an operator
+of the file that is being written, a scan over `h = a * h + b`, a loop of the backend over single
+steps, or these steps written out."""
 
 _FLOATS = ("float16", "float32", "float64")
 
@@ -49,7 +49,7 @@ class Kernel:
         builtins: the built-in layers that it computes.
         dtypes: the compute dtypes that it takes.
         under_xla: whether it may be part of a graph that XLA compiles.
-        in_files: whether a file of plain operations has one for it.
+        files: the formats of files that it may be part of; `""` stands for no file.
         both_directions: whether one call runs both directions of a `Bidirectional`.
         calls: what is called.
     """
@@ -60,9 +60,9 @@ class Kernel:
     builtins: tuple[BuiltinName, ...]
     dtypes: tuple[str, ...]
     under_xla: bool
-    in_files: bool
     both_directions: bool
     calls: str
+    files: tuple[str, ...] = ("",)
 
 
 KERNELS = (
@@ -73,7 +73,6 @@ KERNELS = (
         ("lstm", "gru"),
         _FLOATS,
         under_xla=False,
-        in_files=False,
         both_directions=False,
         calls="tf.raw_ops.CudnnRNNV3",
     ),
@@ -84,7 +83,6 @@ KERNELS = (
         ("lstm",),
         ("float32",),
         under_xla=True,
-        in_files=False,
         both_directions=True,
         calls="jax.experimental.rnn.lstm",
     ),
@@ -95,9 +93,9 @@ KERNELS = (
         ("lstm", "gru"),
         (*_FLOATS, "bfloat16"),
         under_xla=True,
-        in_files=True,
         both_directions=True,
         calls="torch.lstm, torch.gru",
+        files=("", "onnx"),
     ),
     Kernel(
         "native",
@@ -106,9 +104,23 @@ KERNELS = (
         ("lstm", "gru"),
         ("float32", "float64", "bfloat16"),
         under_xla=True,
-        in_files=True,
         both_directions=True,
         calls="torch.lstm, kcells' own for a GRU",
+        files=("", "onnx"),
+    ),
+    *(
+        Kernel(
+            "operator",
+            "tensorflow",
+            device,
+            ("lstm", "gru"),
+            ("float32",),
+            under_xla=False,
+            both_directions=False,
+            calls="what tf2onnx turns into LSTM and GRU of ONNX",
+            files=("onnx",),
+        )
+        for device in ("gpu", "cpu")
     ),
 )
 """Every fused kernel that kcells calls. They are called without going through Keras,
@@ -125,7 +137,7 @@ def kernel_for(builtin: BuiltinName | None, machine: Machine) -> Kernel | None:
             and builtin in kernel.builtins
             and machine.dtype in kernel.dtypes
             and (kernel.under_xla or not machine.xla)
-            and (kernel.in_files or not machine.file)
+            and machine.file in kernel.files
         ):
             return kernel
     return None

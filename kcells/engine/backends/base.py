@@ -166,9 +166,9 @@ class Backend(Protocol):
         ...
 
     def writes(self) -> str:
-        """The format of the file that the call is traced for; `""` where it matters to nobody.
+        """The format of the file that the call is traced for, if it cannot hold everything.
 
-        `"onnx"` and `"litert"` hold plain operations alone.
+        `""` for none, and for one that holds whatever the backend computes with.
         """
         ...
 
@@ -191,6 +191,14 @@ class Backend(Protocol):
         Returns:
             For each direction the outputs `(time, batch, units)`, at the steps that they
             belong to, and the final states.
+        """
+        ...
+
+    def as_long_as(self, tensor: Any, like: Any) -> Any:
+        """`tensor`, with what stands for the number of steps of `like`, where that is a symbol.
+
+        Args:
+            tensor, like: `(batch, time, ...)`.
         """
         ...
 

@@ -17,6 +17,7 @@ from jax import lax
 from jax import numpy as jnp
 from keras import ops, tree
 
+from kcells._keras_private import exported_format
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
 from kcells.cells.variables import check_updates, current_value
@@ -25,6 +26,7 @@ from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = [
+    "as_long_as",
     "as_one",
     "check_sizes",
     "device",
@@ -67,8 +69,8 @@ def has_numbers(tensor: Any) -> bool:
 
 
 def writes() -> str:
-    """See `base.Backend.writes`; whatever JAX traces for a file is plain."""
-    return ""
+    """See `base.Backend.writes`."""
+    return exported_format()
 
 
 def fused(
@@ -105,6 +107,24 @@ def _flat_weights(weights: Sequence[Weights]) -> Any:
     matrices = [m.T.ravel() for w in weights for m in (w.kernel, w.recurrent_kernel)]
     biases = [b for w in weights for b in (w.bias, jnp.zeros_like(w.bias))]
     return jnp.concatenate([*matrices, *biases])
+
+
+def as_long_as(tensor: Any, like: Any) -> Any:
+    """See `base.Backend.as_long_as`.
+
+    Keras gives the length of each input of a model that is exported a symbol of its own, and
+    JAX refuses to compute with two of them. If in the end they stand for two numbers, what
+    comes out is NaN.
+    """
+    own, length = tensor.shape[1], like.shape[1]
+    # Sizes of a `keras.KerasTensor` may be None, and no more will ever be known of them.
+    if own == length or own is None or length is None:
+        return tensor
+    agree = jnp.asarray(own) == jnp.asarray(length)
+    steps = jnp.where(agree, jnp.arange(length), jnp.iinfo("int32").max)
+    # A mask must not hide it.
+    fill = True if tensor.dtype == bool else None
+    return jnp.take(tensor, steps, axis=1, mode="fill", fill_value=fill)
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:

@@ -16,6 +16,7 @@ from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.tensorflow_in_place import scan_in_place
+from kcells.engine.backends.tensorflow_operators import as_operator
 from kcells.engine.backends.tensorflow_own_loop import (
     OwnLoop,
     once,
@@ -26,6 +27,7 @@ from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 
 __all__ = [
+    "as_long_as",
     "as_one",
     "check_sizes",
     "device",
@@ -91,6 +93,9 @@ def fused(
 ) -> tuple[list[Any], list[list[Any]]]:
     """See `base.Backend.fused`; one direction, which is what TensorFlow offers."""
     ((own,), (initial,)) = weights, states
+    if writes() == "onnx":
+        whole, final = as_operator(builtin, inputs, initial, own)
+        return [whole], [final]
     length, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
     outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(
         input=inputs,
@@ -123,6 +128,11 @@ def _flat_weights(builtin: BuiltinName, weights: Weights) -> Any:
 def _in_order(builtin: BuiltinName, blocks: list[Any]) -> list[Any]:
     """The gates of a GRU are z, r, h in Keras and r, z, h in cuDNN."""
     return blocks if builtin == "lstm" else [blocks[1], blocks[0], blocks[2]]
+
+
+def as_long_as(tensor: Any, like: Any) -> Any:
+    """See `base.Backend.as_long_as`; an unknown size is as good as any other."""
+    return tensor
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:

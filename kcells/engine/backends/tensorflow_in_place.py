@@ -2,8 +2,8 @@
 
 Its converter does away with the lists of a tensor array only where their entries have a known
 shape, which a batch does not, and otherwise asks for operations of TensorFlow that an
-interpreter by itself does not have. So a step fetches its inputs by their index, and what it gives is
-written into a tensor for all steps.
+interpreter by itself does not have. So a step fetches its inputs by their index, and what it
+gives is written into a tensor for all steps.
 """
 
 from __future__ import annotations
