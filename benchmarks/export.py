@@ -24,7 +24,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +170,8 @@ def difference(model: Any, arrays: Any, form: str, path: Path) -> float:
     from keras import tree
 
     wanted = tree.flatten(model.predict(arrays, verbose=0))
-    pairs = zip(wanted, run_file(form, path, arrays), strict=True)
+    names = [one.name for one in model.inputs]
+    pairs = zip(wanted, run_file(form, path, arrays, names), strict=True)
     found = [
         np.abs(one - other).max() if one.shape == other.shape else np.inf for one, other in pairs
     ]
@@ -178,44 +179,44 @@ def difference(model: Any, arrays: Any, form: str, path: Path) -> float:
     return float(np.nan_to_num(np.max(found), nan=np.inf))
 
 
-def run_file(form: str, path: Path, arrays: Any) -> list[Any]:
+def run_file(form: str, path: Path, arrays: Any, names: Sequence[str]) -> list[Any]:
     """What the runtime of a format makes of a file.
 
     Args:
         form: the format, as `model.export` calls it.
         path: the file.
         arrays: a structure of arrays like the inputs of the model.
+        names: the names of these inputs, in the order of `keras.tree.flatten`.
 
     Returns:
         The outputs, as arrays, in the order of `keras.tree.flatten`.
     """
-    run: Callable[[str, Any], Any] = {
-        "onnx": _by_onnxruntime,
-        "litert": _by_litert,
-        "tf_saved_model": _by_tensorflow,
-        "torch": _by_torch,
-    }[form]
-    return list(run(str(path), arrays))
-
-
-def _by_onnxruntime(path: str, arrays: Any) -> list[Any]:
-    import onnxruntime
     from keras import tree
+
+    by_name = {"onnx": _by_onnxruntime, "litert": _by_litert}
+    if form in by_name:
+        return by_name[form](str(path), dict(zip(names, tree.flatten(arrays), strict=True)))
+    return {"tf_saved_model": _by_tensorflow, "torch": _by_torch}[form](str(path), arrays)
+
+
+def _by_onnxruntime(path: str, named: dict[str, Any]) -> list[Any]:
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
-    return list(session.run(None, dict(zip(names, tree.flatten(arrays), strict=True))))
+    return list(session.run(None, _as_in_file([one.name for one in session.get_inputs()], named)))
 
 
-def _by_litert(path: str, arrays: Any) -> list[Any]:
+def _by_litert(path: str, named: dict[str, Any]) -> list[Any]:
     from ai_edge_litert.interpreter import Interpreter
-    from keras import tree
 
     run = Interpreter(model_path=path).get_signature_runner()
-    # The names are those of TensorFlow's signature, which are sorted as the leaves are.
-    named = dict(zip(sorted(run.get_input_details()), tree.flatten(arrays), strict=True))
-    found = run(**named)
+    found = run(**_as_in_file(list(run.get_input_details()), named))
     return [found[name] for name in sorted(found)]
+
+
+def _as_in_file(inputs: list[str], named: dict[str, Any]) -> dict[str, Any]:
+    """Arrays by the names in a file; that of a single input need not be the one in Keras."""
+    return dict(zip(inputs, named.values(), strict=True)) if len(named) == 1 else named
 
 
 def _by_tensorflow(path: str, arrays: Any) -> list[Any]:

@@ -22,8 +22,11 @@ _EXPORTERS = {
     "keras.src.export.litert": "litert",
     "keras.src.export.onnx": "onnx",
     "keras.src.export.saved_model": "tf_saved_model",
+    "keras.src.export.saved_model_export_archive": "tf_saved_model",
+    "tensorflow.lite.python.lite": "litert",
+    "tf2onnx.convert": "onnx",
 }
-"""The modules of Keras that trace a model for a file, and the format of the file."""
+"""Modules that trace a model for a file, and the format of the file."""
 
 
 def get_mask(tensor: Any) -> Any:
@@ -53,18 +56,17 @@ def sublayers(layer: Any) -> Iterator[Any]:
 
 
 def exported_format() -> str:
-    """The format that `model.export` is writing, if it is what makes this call; else `""`.
+    """The format of the file that this call is traced for; `""` if it is for none.
 
-    Keras hands a model on to the exporter of TensorFlow as a plain function. Nothing in the call,
-    nor in the graph that is made, tells what will become of it; but who called does.
+    Keras hands a model on to the exporters of TensorFlow and JAX as a plain function. Nothing in
+    the call, nor in the graph that is made, tells what will become of it; but who called does.
+    Most files go through a SavedModel, so the first caller decides.
     """
-    frame = inspect.currentframe()
+    found, frame = "", inspect.currentframe()
     while frame is not None:
-        found = _EXPORTERS.get(frame.f_globals.get("__name__", ""))
-        if found is not None:
-            return found
+        found = _EXPORTERS.get(frame.f_globals.get("__name__", ""), found)
         frame = frame.f_back
-    return ""
+    return found
 
 
 @contextlib.contextmanager

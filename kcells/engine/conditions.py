@@ -188,14 +188,13 @@ def compiling(layer: LayerFacts, machine: Machine) -> tuple[Reason, ...]:
         which = {"jax": "JAX compiles it with what is around it"}
         detail = which.get(machine.backend, f"{machine.backend} has no compiler for it")
         return (Reason("the loop is compiled by itself", False, detail),)
+    if machine.file:
+        return (Reason("no file is written that could not hold it", False, machine.file),)
     return (
         Reason(
             "the loop may be compiled by itself",
             layer.compile != "never",
             f"compile={layer.compile!r}",
-        ),
-        Reason(
-            "no file is written that could not hold it", not machine.file, machine.file or "none"
         ),
         Reason(
             "XLA does not compile what is around it",
