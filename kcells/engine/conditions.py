@@ -15,6 +15,7 @@ __all__ = [
     "hoisting",
     "on_machine",
     "repeating",
+    "sorting",
     "substitution",
 ]
 
@@ -42,6 +43,13 @@ def at_once(cell: CellFacts, layer: LayerFacts) -> tuple[Reason, ...]:
         ),
         _whole_gradient(layer),
     )
+
+
+def sorting(machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that steps are found by sorting, as under a mask; nothing elsewhere."""
+    if (machine.backend, machine.file) != ("jax", "onnx"):
+        return ()
+    return (Reason("the file can sort any number of steps", False, "jax2onnx cannot"),)
 
 
 def _whole_gradient(layer: LayerFacts) -> Reason:

@@ -95,6 +95,8 @@ def choose(
     if conditions.all_hold(substitutable):
         return _fused(cell, layer, machine, mask, substitutable)
     whole = conditions.at_once(cell, layer)
+    if cell.is_linear and mask != "none":
+        whole += conditions.sorting(machine)
     path: Path = "unrolled" if layer.unroll else "loop"
     hoisting: tuple[Reason, ...] = ()
     repeating: tuple[Reason, ...] = ()

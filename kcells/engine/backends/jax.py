@@ -19,7 +19,7 @@ from keras import ops, tree
 
 from kcells._keras_private import exported_format
 from kcells.cells.equivalence import BuiltinName
-from kcells.cells.linear import Product
+from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
@@ -225,19 +225,22 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     On a CPU a loop over this one operation is faster than the associative scan, whose work
     is a few times as much; a GPU is fast only with many numbers at once.
     """
+    if exported_format() == "onnx":
+        # The exporter knows no complex numbers.
+        return lax.scan(functools.partial(_one_step, product), first, (a, b))[1]
     if product == "complex":
         a, b, first = (lax.complex(x[..., 0], x[..., 1]) for x in (a, b, first))
     if device() == "gpu":
         b = b.at[0].add(a[0] * first)
         _, h = lax.associative_scan(_both_steps, (a, b))
     else:
-        _, h = lax.scan(_one_step, first, (a, b))
+        _, h = lax.scan(functools.partial(_one_step, "elementwise"), first, (a, b))
     return jnp.stack([h.real, h.imag], axis=-1) if product == "complex" else h
 
 
-def _one_step(h: Any, coefficients: Any) -> Any:
+def _one_step(product: Product, h: Any, coefficients: Any) -> Any:
     a, b = coefficients
-    h = a * h + b
+    h = multiply(product, a, h) + b
     return h, h
 
 
