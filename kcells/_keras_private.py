@@ -7,6 +7,7 @@ Nothing else in kcells imports from `keras.src`.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,17 @@ from keras.src.backend.common import dtypes as _dtypes
 from keras.src.backend.common.masking import get_keras_mask as _get_keras_mask
 from keras.src.backend.common.masking import set_keras_mask as _set_keras_mask
 
-__all__ = ["float64_stays_float64", "get_mask", "set_mask", "sublayers"]
+__all__ = ["exported_format", "float64_stays_float64", "get_mask", "set_mask", "sublayers"]
+
+_EXPORTERS = {
+    "keras.src.export.litert": "litert",
+    "keras.src.export.onnx": "onnx",
+    "keras.src.export.saved_model": "tf_saved_model",
+    "keras.src.export.saved_model_export_archive": "tf_saved_model",
+    "tensorflow.lite.python.lite": "litert",
+    "tf2onnx.convert": "onnx",
+}
+"""Modules that trace a model for a file, and the format of the file."""
 
 
 def get_mask(tensor: Any) -> Any:
@@ -42,6 +53,20 @@ def sublayers(layer: Any) -> Iterator[Any]:
         yield from layer._flatten_layers()
     else:
         yield layer
+
+
+def exported_format() -> str:
+    """The format of the file that this call is traced for; `""` if it is for none.
+
+    Keras hands a model on to the exporters of TensorFlow and JAX as a plain function. Nothing in
+    the call, nor in the graph that is made, tells what will become of it; but who called does.
+    Most files go through a SavedModel, so the first caller decides.
+    """
+    found, frame = "", inspect.currentframe()
+    while frame is not None:
+        found = _EXPORTERS.get(frame.f_globals.get("__name__", ""), found)
+        frame = frame.f_back
+    return found
 
 
 @contextlib.contextmanager

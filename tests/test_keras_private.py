@@ -6,6 +6,7 @@ to mend.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -217,3 +218,26 @@ def test_keras_cells_keep_a_dropout_mask_until_it_is_reset(name: str) -> None:
 def _flat(masks: Any) -> list[float]:
     leaves = [ops.convert_to_numpy(mask).ravel() for mask in keras.tree.flatten(masks)]
     return [float(number) for number in np.concatenate(leaves)]
+
+
+# -- exported_format; tests/engine/test_exports.py looks at what it finds during an export
+
+
+@pytest.mark.newest_keras
+@pytest.mark.once
+def test_the_exporters_are_where_they_were() -> None:
+    for name in private._EXPORTERS:
+        if name != "tf2onnx.convert":  # Nobody needs to have it.
+            assert importlib.util.find_spec(name) is not None, name
+
+
+def test_no_file_is_written() -> None:
+    assert private.exported_format() == ""
+
+
+@pytest.mark.newest_keras
+def test_keras_has_no_public_way_to_ask_whether_it_exports() -> None:
+    names = {name for name in dir(keras.export) if not name.startswith("_")}
+    assert names <= {"ExportArchive"}, (
+        "keras.export has something new: see whether kcells._keras_private needs to look at frames"
+    )

@@ -140,6 +140,7 @@ def plan_for(
         cell.compute_dtype,
         backend.under_xla(),
         backend.transformed(_all_that_goes_in(cell.cell, given)),
+        backend.writes(),
     )
     return choose(facts_of(cell), options, machine, call)
 

@@ -18,6 +18,7 @@ __all__ = [
     "hoisting",
     "on_machine",
     "repeating",
+    "sorting",
     "substitution",
 ]
 
@@ -47,6 +48,13 @@ def at_once(cell: CellFacts, options: Options, call: CallFacts) -> tuple[Reason,
         ),
         _whole_gradient(options),
     )
+
+
+def sorting(machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that steps are found by sorting, as under a mask; nothing elsewhere."""
+    if (machine.backend, machine.file) != ("jax", "onnx"):
+        return ()
+    return (Reason("the file can sort any number of steps", False, "jax2onnx cannot"),)
 
 
 def _whole_gradient(options: Options) -> Reason:
@@ -130,7 +138,9 @@ def on_machine(
     on_device = [
         k
         for k in KERNELS
-        if (k.backend, k.device) == (machine.backend, machine.device) and cell.builtin in k.builtins
+        if (k.backend, k.device) == (machine.backend, machine.device)
+        and cell.builtin in k.builtins
+        and machine.file in k.files
     ]
     where = f"{machine.backend} on {machine.device}"
     reasons = [
@@ -197,6 +207,8 @@ def compiling(options: Options, machine: Machine, obstacle: str) -> tuple[Reason
         which = {"jax": "JAX compiles it with what is around it"}
         detail = which.get(machine.backend, f"{machine.backend} has no compiler for it")
         return (Reason("the loop is compiled by itself", False, detail),)
+    if machine.file:
+        return (Reason("no file is written that could not hold it", False, machine.file),)
     return (
         Reason(
             "the loop may be compiled by itself",

@@ -9,10 +9,10 @@ from kcells.cells.equivalence import BuiltinName
 
 __all__ = ["KERNELS", "Kernel", "KernelName", "Machine", "kernel_for"]
 
-KernelName: TypeAlias = Literal["cudnn", "native", "linear_scan", "loop", "unrolled"]
-"""What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, a
-scan over `h = a * h + b`, a loop of the backend over single steps, or these steps written
-out."""
+KernelName: TypeAlias = Literal["cudnn", "native", "operator", "linear_scan", "loop", "unrolled"]
+"""What turns the crank: NVIDIA's library, the backend's own code for an LSTM or GRU, an operator
+of the file that is being written, a scan over `h = a * h + b`, a loop of the backend over single
+steps, or these steps written out."""
 
 _FLOATS = ("float16", "float32", "float64")
 
@@ -27,6 +27,7 @@ class Machine:
         dtype: the compute dtype.
         xla: whether the call is part of a graph that XLA compiles as a whole.
         transformed: whether a transform such as `torch.vmap` looks inside of the call.
+        file: the format of the file that the call is traced for, as `Backend.writes` says.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Machine:
     dtype: str = "float32"
     xla: bool = False
     transformed: bool = False
+    file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Kernel:
         builtins: the built-in layers that it computes.
         dtypes: the compute dtypes that it takes.
         under_xla: whether it may be part of a graph that XLA compiles.
+        files: the formats of files that it may be part of; `""` stands for no file.
         both_directions: whether one call runs both directions of a `Bidirectional`.
         calls: what is called.
     """
@@ -59,6 +62,7 @@ class Kernel:
     under_xla: bool
     both_directions: bool
     calls: str
+    files: tuple[str, ...] = ("",)
 
 
 KERNELS = (
@@ -91,6 +95,7 @@ KERNELS = (
         under_xla=True,
         both_directions=True,
         calls="torch.lstm, torch.gru",
+        files=("", "onnx"),
     ),
     Kernel(
         "native",
@@ -101,6 +106,21 @@ KERNELS = (
         under_xla=True,
         both_directions=True,
         calls="torch.lstm, kcells' own for a GRU",
+        files=("", "onnx"),
+    ),
+    *(
+        Kernel(
+            "operator",
+            "tensorflow",
+            device,
+            ("lstm", "gru"),
+            ("float32",),
+            under_xla=False,
+            both_directions=False,
+            calls="what tf2onnx turns into LSTM and GRU of ONNX",
+            files=("onnx",),
+        )
+        for device in ("gpu", "cpu")
     ),
 )
 """Every fused kernel that kcells calls. They are called without going through Keras,
@@ -117,6 +137,7 @@ def kernel_for(builtin: BuiltinName | None, machine: Machine) -> Kernel | None:
             and builtin in kernel.builtins
             and machine.dtype in kernel.dtypes
             and (kernel.under_xla or not machine.xla)
+            and machine.file in kernel.files
         ):
             return kernel
     return None

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells.engine import backends
 from kcells.engine.facts import MaskKind
 from kcells.errors import StructureError
 from kcells.structure import conform, known_shape, leaves_with_paths, map_leaves, plain, same_shape
@@ -42,7 +43,8 @@ def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
     sequence = tree.flatten(inputs)[0]
     for path, leaf in masks:
         _check_shape(path, leaf, sequence, who)
-    leaves = [ops.cast(leaf, "bool") for _, leaf in masks]
+    as_long_as = backends.current().as_long_as
+    leaves = [as_long_as(ops.cast(leaf, "bool"), sequence) for _, leaf in masks]
     return reduce(ops.logical_and, leaves) if leaves else None
 
 

@@ -102,6 +102,8 @@ def choose(
             return _by_steps("fused", cell, options, machine, call, required, asked)
         return Plan("fused", kernel.name, kernel, False, False, machine, required, asked)
     whole = conditions.at_once(cell, options, call)
+    if cell.is_linear and call.mask != "none":
+        whole += conditions.sorting(machine)
     asked = (*required, *whole)
     if cell.is_linear and conditions.all_hold(whole):
         # The scan takes no step of the cell, so nothing in one could stand in its way.

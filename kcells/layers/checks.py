@@ -74,6 +74,9 @@ class CallChecks:
             initial_state = check_states(self.cell, initial_state, batch, "initial_state", self.who)
         if mask is None:
             mask = map_leaves(lambda leaf, _: get_mask(leaf), sequences)
+        # From here on one symbol for the length will do; the masks were on the tensors before.
+        first, backend = tree.flatten(sequences)[0], backends.current()
+        sequences = map_leaves(lambda leaf, _: backend.as_long_as(leaf, first), sequences)
         return Given(sequences, initial_state, combine(mask, sequences, self.who))
 
     def _check_length(self, sequences: Structure, time: int | None) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from keras import ops
 
-from kcells.engine import backends
 from kcells.engine.call import Call
 from kcells.engine.plan import Plan
 from kcells.errors import ConfigurationError
 
 __all__ = ["check_export"]
 
+_NAMES = {
+    "": "a script of TorchScript has",
+    "onnx": "a file in the format ONNX has",
+    "tf_saved_model": "what JAX writes into a SavedModel has",
+}
+
 
 def check_export(call: Call, lengths: set[int | None], who: str) -> None:
-    """Looks at a call that is traced for TorchScript or ONNX; any other is as it should be.
+    """Looks at a call that is traced for a script or a file; any other is as it should be.
 
     Args:
         call: the call.
@@ -26,16 +31,17 @@ def check_export(call: Call, lengths: set[int | None], who: str) -> None:
     """
     length = call.first.shape[1]
     # While TorchScript traces, which it does for ONNX too, sizes are tensors.
-    is_script, is_file = ops.is_tensor(length), backends.current().writes_onnx()
-    if call.options.stateful and (is_script or is_file):
+    is_script, file = ops.is_tensor(length), call.plan.machine.file
+    # LiteRT has variables.
+    if call.options.stateful and (is_script or file) and file != "litert":
         raise ConfigurationError(
-            f"{who}: stateful=True remembers the states of one call for the next, and ONNX and"
-            " TorchScript have no memory.\n"
+            f"{who}: stateful=True remembers the states of one call for the next, and"
+            f" {_NAMES[file]} no memory.\n"
             "  Pass the states in and out: initial_state=keras.Input(...) and"
             " return_state=True; or export a model with stateful=False."
         )
     # Keras traces an unknown length as 1.
-    may_be_any = is_script and is_file and int(length) == 1 and lengths != {1}
+    may_be_any = is_script and file == "onnx" and int(length) == 1 and lengths != {1}
     if may_be_any and _steps_are_written_out(call.plan):
         raise ConfigurationError(
             f"{who}: PyTorch writes a loop into a file step by step, and the number of time"

@@ -46,12 +46,31 @@ def test_what_each_machine_has(backend, device, builtin, kernel):
 
 
 def test_every_kernel_of_the_table_was_in_a_case():
-    assert {(k.backend, k.device) for k in KERNELS} == {
+    assert {(k.backend, k.device) for k in KERNELS if "" in k.files} == {
         ("tensorflow", "gpu"),
         ("jax", "gpu"),
         ("torch", "gpu"),
         ("torch", "cpu"),
     }
+
+
+@pytest.mark.parametrize(
+    ("machine", "kernel"),
+    [
+        (Machine("tensorflow", file="onnx"), "operator"),
+        (Machine("tensorflow", "gpu", file="onnx"), "operator"),
+        (Machine("tensorflow", "gpu", file="litert"), "loop"),
+        (Machine("tensorflow", file="litert"), "loop"),
+        (Machine("jax", "gpu", file="tf_saved_model"), "loop"),
+        (Machine("torch", file="onnx"), "native"),
+        (Machine("torch", "gpu", file="onnx"), "cudnn"),
+    ],
+)
+def test_what_a_file_may_hold(machine, kernel):
+    plan = choose(CellFacts("lstm"), AUTO, machine)
+    assert (plan.path, plan.kernel, plan.compiles) == ("fused", kernel, False)
+    other = choose(CellFacts(), AUTO, machine)
+    assert (other.path, other.compiles) == ("loop", False)
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,11 @@ class Backend(Protocol):
         """Whether there is more to `tensor` than its shape and dtype."""
         ...
 
-    def writes_onnx(self) -> bool:
-        """Whether the call is traced for a file in the format ONNX."""
+    def writes(self) -> str:
+        """The format of the file that the call is traced for, if it cannot hold everything.
+
+        `""` for none, and for one that holds whatever the backend computes with.
+        """
         ...
 
     def fused(
@@ -188,6 +191,14 @@ class Backend(Protocol):
         Returns:
             For each direction the outputs `(time, batch, units)`, at the steps that they
             belong to, and the final states.
+        """
+        ...
+
+    def as_long_as(self, tensor: Any, like: Any) -> Any:
+        """`tensor`, with what stands for the number of steps of `like`, where that is a symbol.
+
+        Args:
+            tensor, like: `(batch, time, ...)`.
         """
         ...
 

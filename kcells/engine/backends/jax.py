@@ -17,14 +17,16 @@ from jax import lax
 from jax import numpy as jnp
 from keras import ops, tree
 
+from kcells._keras_private import exported_format
 from kcells.cells.equivalence import BuiltinName
-from kcells.cells.linear import Product
+from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = [
+    "as_long_as",
     "as_one",
     "check_sizes",
     "device",
@@ -35,7 +37,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -66,9 +68,9 @@ def has_numbers(tensor: Any) -> bool:
     return True
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
-    return False
+def writes() -> str:
+    """See `base.Backend.writes`."""
+    return exported_format()
 
 
 def fused(
@@ -105,6 +107,24 @@ def _flat_weights(weights: Sequence[Weights]) -> Any:
     matrices = [m.T.ravel() for w in weights for m in (w.kernel, w.recurrent_kernel)]
     biases = [b for w in weights for b in (w.bias, jnp.zeros_like(w.bias))]
     return jnp.concatenate([*matrices, *biases])
+
+
+def as_long_as(tensor: Any, like: Any) -> Any:
+    """See `base.Backend.as_long_as`.
+
+    Keras gives the length of each input of a model that is exported a symbol of its own, and
+    JAX refuses to compute with two of them. If in the end they stand for two numbers, what
+    comes out is NaN.
+    """
+    own, length = tensor.shape[1], like.shape[1]
+    # Sizes of a `keras.KerasTensor` may be None, and no more will ever be known of them.
+    if own == length or own is None or length is None:
+        return tensor
+    agree = jnp.asarray(own) == jnp.asarray(length)
+    steps = jnp.where(agree, jnp.arange(length), jnp.iinfo("int32").max)
+    # A mask must not hide it.
+    fill = True if tensor.dtype == bool else None
+    return jnp.take(tensor, steps, axis=1, mode="fill", fill_value=fill)
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
@@ -205,19 +225,22 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     On a CPU a loop over this one operation is faster than the associative scan, whose work
     is a few times as much; a GPU is fast only with many numbers at once.
     """
+    if exported_format() == "onnx":
+        # The exporter knows no complex numbers.
+        return lax.scan(functools.partial(_one_step, product), first, (a, b))[1]
     if product == "complex":
         a, b, first = (lax.complex(x[..., 0], x[..., 1]) for x in (a, b, first))
     if device() == "gpu":
         b = b.at[0].add(a[0] * first)
         _, h = lax.associative_scan(_both_steps, (a, b))
     else:
-        _, h = lax.scan(_one_step, first, (a, b))
+        _, h = lax.scan(functools.partial(_one_step, "elementwise"), first, (a, b))
     return jnp.stack([h.real, h.imag], axis=-1) if product == "complex" else h
 
 
-def _one_step(h: Any, coefficients: Any) -> Any:
+def _one_step(product: Product, h: Any, coefficients: Any) -> Any:
     a, b = coefficients
-    h = a * h + b
+    h = multiply(product, a, h) + b
     return h, h
 
 

@@ -9,10 +9,13 @@ import keras
 import tensorflow as tf
 from keras import ops, tree
 
+from kcells._keras_private import exported_format
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.tensorflow_in_place import scan_in_place
+from kcells.engine.backends.tensorflow_operators import as_operator
 from kcells.engine.backends.tensorflow_own_loop import (
     OwnLoop,
     once,
@@ -23,6 +26,7 @@ from kcells.engine.backends.tensorflow_plain import plain_scan
 from kcells.types import Step, Structure
 
 __all__ = [
+    "as_long_as",
     "as_one",
     "check_sizes",
     "device",
@@ -33,7 +37,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -74,9 +78,10 @@ def has_numbers(tensor: Any) -> bool:
     return True
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`; its exporters start from a graph that is made before."""
-    return False
+def writes() -> str:
+    """See `base.Backend.writes`; SavedModels hold what TensorFlow has."""
+    found = "" if tf.executing_eagerly() else exported_format()
+    return found if found in ("onnx", "litert") else ""
 
 
 def fused(
@@ -87,6 +92,9 @@ def fused(
 ) -> tuple[list[Any], list[list[Any]]]:
     """See `base.Backend.fused`; one direction, which is what TensorFlow offers."""
     ((own,), (initial,)) = weights, states
+    if writes() == "onnx":
+        whole, final = as_operator(builtin, inputs, initial, own)
+        return [whole], [final]
     length, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
     outputs, h, c, *_ = tf.raw_ops.CudnnRNNV3(
         input=inputs,
@@ -121,6 +129,11 @@ def _in_order(builtin: BuiltinName, blocks: list[Any]) -> list[Any]:
     return blocks if builtin == "lstm" else [blocks[1], blocks[0], blocks[2]]
 
 
+def as_long_as(tensor: Any, like: Any) -> Any:
+    """See `base.Backend.as_long_as`; an unknown size is as good as any other."""
+    return tensor
+
+
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
     """See `base.Backend.check_sizes`; in a graph, sizes are known when it runs."""
     for check in sizes:
@@ -146,14 +159,17 @@ def scan(
     """See `base.Backend.scan`."""
     if settings.project is not None:
         xs = settings.project(xs)
-    for xla in _own_ways(settings):
+    file = writes()
+    if file == "litert":
+        return scan_in_place(step, carry, xs, emits)
+    for xla in [] if file else _own_ways(settings):
         hides = xla or under_xla()
         loop = OwnLoop(step, carry, xs, emits, variables, settings, xla, hides)
         obstacle = loop.trace()
         settings.note(obstacle or "")
         if obstacle is None:
             return loop.run()
-    return plain_scan(step, carry, xs, emits)
+    return plain_scan(step, carry, xs, emits, in_file=bool(file))
 
 
 def _own_ways(settings: Settings) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -17,18 +18,27 @@ def plain_scan(
     carry: Structure,
     xs: Structure,
     emits: Structure,
+    in_file: bool = False,
 ) -> tuple[Structure, Structure]:
-    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`."""
+    """`tf.while_loop` over tensor arrays; see `base.Backend.scan`.
+
+    A file in the format ONNX (`in_file`) has no tensor lists outside of a loop: there an output
+    of no steps gets its shape afterwards. And no step is read from a tensor array, by which tf2onnx
+    takes whatever has the operations of an LSTM for one, in whichever order its gates are.
+    """
     flat_xs = tree.flatten(xs)
     length = flat_xs[0].shape[0]
     known = length is not None
     if not known:
         length = tf.shape(flat_xs[0])[0]
-    sources = [source_of(x, length) for x in flat_xs]
+    if in_file:
+        reads = [functools.partial(tf.gather, x) for x in flat_xs]
+    else:
+        reads = [source_of(x, length).read for x in flat_xs]
     sinks = tuple(sink_of(spec, length) for spec in tree.flatten(emits))
 
     def body(time: Any, flat_carry: Any, sinks: Any) -> Any:
-        x = tree.pack_sequence_as(xs, [source.read(time) for source in sources])
+        x = tree.pack_sequence_as(xs, [read(time) for read in reads])
         new_carry, y = step(tree.pack_sequence_as(carry, list(flat_carry)), x)
         written = tuple(
             sink.write(time, leaf) for sink, leaf in zip(sinks, tree.flatten(y), strict=True)
@@ -50,7 +60,7 @@ def plain_scan(
     # What is cut when, for truncated gradients, may come without a batch.
     of_batch = next(x for x in flat_xs if len(x.shape) > 1)
     ys = [
-        _stacked(sink, spec, length, known, of_batch)
+        _stacked(sink, spec, length, known, in_file, of_batch)
         for sink, spec in zip(sinks, tree.flatten(emits), strict=True)
     ]
     return tree.pack_sequence_as(carry, list(flat_carry)), tree.pack_sequence_as(emits, ys)
@@ -71,9 +81,13 @@ def any_batch(shape: tf.TensorShape) -> tf.TensorShape:
     return tf.TensorShape([None, *shape[1:]]) if shape.rank else shape
 
 
-def _stacked(sink: Any, spec: Any, length: Any, known: bool, x: Any) -> Any:
+def _stacked(
+    sink: tf.TensorArray, spec: Any, length: Any, known: bool, in_file: bool, x: Any
+) -> Any:
     if known:
         return sink.stack()
     # A tensor array without an element cannot tell its batch size.
-    empty = (0, tf.shape(x)[1], *spec.shape[1:])
-    return tf.cond(length > 0, sink.stack, lambda: tf.zeros(empty, spec.dtype))
+    shape = (length, tf.shape(x)[1], *spec.shape[1:])
+    if in_file:
+        return tf.reshape(sink.stack(), shape)
+    return tf.cond(length > 0, sink.stack, lambda: tf.zeros(shape, spec.dtype))

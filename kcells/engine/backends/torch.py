@@ -32,6 +32,7 @@ from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = [
+    "as_long_as",
     "as_one",
     "check_sizes",
     "device",
@@ -42,7 +43,7 @@ __all__ = [
     "steps_at",
     "transformed",
     "under_xla",
-    "writes_onnx",
+    "writes",
 ]
 
 
@@ -71,9 +72,9 @@ def has_numbers(tensor: Any) -> bool:
     return not tensor.is_meta
 
 
-def writes_onnx() -> bool:
-    """See `base.Backend.writes_onnx`."""
-    return bool(torch.onnx.is_in_onnx_export())
+def writes() -> str:
+    """See `base.Backend.writes`."""
+    return "onnx" if torch.onnx.is_in_onnx_export() else ""
 
 
 def fused(
@@ -126,6 +127,11 @@ def _gru_weights(weights: Weights) -> list[Any]:
 
 def _transposed(matrix: Any) -> Any:
     return matrix.T.contiguous()
+
+
+def as_long_as(tensor: Any, like: Any) -> Any:
+    """See `base.Backend.as_long_as`; an unknown size is as good as any other."""
+    return tensor
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:

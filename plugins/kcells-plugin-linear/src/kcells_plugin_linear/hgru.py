@@ -118,14 +118,14 @@ class HGRUCell(InputCell):
         c = ops.stack(ops.split(self.activation(c), 2, axis=-1), axis=-1)
         free = 1.0 - self.lower_bound
         # sigmoid(-a) is 1 - sigmoid(a), and keeps its digits where that is near zero.
-        new = (free * ops.sigmoid(-f))[..., None] * c
+        new = ops.expand_dims(free * ops.sigmoid(-f), -1) * c
         return [self.lower_bound + free * ops.sigmoid(f), new, self.gate_activation(g)]
 
     def linear_recurrence(self, projected: list[Tensor]) -> LinearRecurrence:
         """`h_t = f_t * exp(i theta) * h_{t-1} + new_t`, as complex numbers."""
         f, new, _ = projected
         turn = ops.stack([ops.cos(self.theta), ops.sin(self.theta)], axis=-1)
-        a = f[..., None] * ops.cast(turn, self.compute_dtype)
+        a = ops.expand_dims(f, -1) * ops.cast(turn, self.compute_dtype)
         return LinearRecurrence([a], [new], self._read_out, "complex")
 
     def _read_out(self, states: list[Tensor], projected: list[Tensor]) -> Tensor:
