@@ -170,6 +170,9 @@ def _against(layer: RNN) -> list[Reason]:
     declared = layer.bound.equivalence
     if type(layer).call is not RNN.call:
         return [Reason("the layer has no call of its own", False, type(layer).__name__)]
+    if layer.return_all_states or layer.train_initial_state:
+        asked = "return_all_states" if layer.return_all_states else "train_initial_state"
+        return [Reason("Keras' layer has the options that are set", False, f"{asked}=True")]
     if layer.tbptt is not None:
         return [Reason("the gradient goes back through all steps", False, f"tbptt={layer.tbptt}")]
     if declared.builtin is None:

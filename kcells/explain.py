@@ -144,7 +144,9 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
 def _explain_call(call: Call) -> Explanation:
     layer = call.cell.owner
     given = [call.sequences, call.states, call.mask]
-    facts = CallFacts(kind_of(call.mask), call.constants is not None, layer.obstacle)
+    facts = CallFacts(
+        kind_of(call.mask), call.constants is not None, layer.obstacle, call.reset is not None
+    )
     return _explanation(layer, plan_for(call.cell, call.options, given, facts))
 
 

@@ -85,6 +85,8 @@ class BoundCell:
         hoists: whether `project` and `step` may be used in place of `call`.
         owner: the layer or the stack that it belongs to.
         adds_losses: whether a step is known to add losses.
+        trained: variables `(1, ...)` in the place of the cell's initial state, None for one
+            that is not trained; None if none is.
     """
 
     def __init__(self, cell: Any, owner: keras.layers.Layer) -> None:
@@ -94,6 +96,7 @@ class BoundCell:
         self._taken = {name: takes(cell.call, name) for name in ("training", "constants")}
         self.owner = owner
         self.adds_losses = False
+        self.trained: Structure = None
         self.owners = owners_of(cell, owner)
         if isinstance(cell, keras.layers.Layer) and not owner.trainable:
             cell.trainable = False
@@ -228,7 +231,17 @@ class BoundCell:
                 self.__dict__.pop(name, None)
 
     def initial_state(self, batch_size: Tensor, training: bool = False) -> Structure:
-        """The cell's own initial state, or zeros, in the structure of `sizes`."""
+        """The trained initial state, the cell's own, or zeros, in the structure of `sizes`."""
+        own = self._own_initial_state(batch_size, training)
+        if self.trained is None:
+            return own
+        flat = [
+            state if weight is None else _for_batch(_as(weight, state.dtype), batch_size)
+            for state, weight in zip(tree.flatten(own), tree.flatten(self.trained), strict=True)
+        ]
+        return tree.pack_sequence_as(own, flat)
+
+    def _own_initial_state(self, batch_size: Tensor, training: bool) -> Structure:
         function = getattr(self.cell, "get_initial_state", None)
         if function is None or is_keras_cell(self.cell):
             return zero_states(self.sizes, batch_size, self.compute_dtype, self.name)
@@ -367,6 +380,10 @@ def _check_builtin_input(cell: Any, input_shape: Structure) -> None:
             "  Give sequences of (batch, time, features); for nested inputs choose a cell"
             " that takes them."
         )
+
+
+def _as(weight: Any, dtype: Any) -> Tensor:
+    return ops.cast(ops.convert_to_tensor(weight), keras.backend.standardize_dtype(dtype))
 
 
 def _for_batch(leaf: Tensor, batch_size: Tensor) -> Tensor:

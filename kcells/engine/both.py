@@ -9,8 +9,8 @@ from keras import tree
 from kcells.cells.equivalence import is_keras_cell
 from kcells.engine import fused
 from kcells.engine.call import Call, swap_batch_and_time
+from kcells.engine.run import Ran
 from kcells.reasons import Reason
-from kcells.types import Structure
 
 __all__ = ["conditions", "execute_both"]
 
@@ -47,6 +47,11 @@ def conditions(forward: Call, backward: Call) -> tuple[Reason, ...]:
             "dropout draws a mask for each" if drops else "no dropout",
         ),
         Reason(
+            "no step starts anew",
+            forward.reset is None,
+            "none" if forward.reset is None else "reset= was passed",
+        ),
+        Reason(
             "a masked LSTM starts from zeros",
             zeros or not masked or names[0] != "lstm",
             f"masked: {masked}, zeros: {zeros}",
@@ -54,10 +59,10 @@ def conditions(forward: Call, backward: Call) -> tuple[Reason, ...]:
     )
 
 
-def execute_both(forward: Call, backward: Call) -> list[tuple[Structure, Structure]]:
+def execute_both(forward: Call, backward: Call) -> list[Ran]:
     """For each direction what `execute` returns; the `conditions` hold."""
     with forward.begun() as begun:
         results = fused.run_both(begun, backward)
     if not forward.options.return_sequences:
-        return results
-    return [(swap_batch_and_time(outputs), states) for outputs, states in results]
+        return [Ran(*result) for result in results]
+    return [Ran(swap_batch_and_time(outputs), states) for outputs, states in results]

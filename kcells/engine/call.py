@@ -35,6 +35,8 @@ class Call:
         states: the states to start from, in the structure of `cell.sizes`.
         from_zeros: whether these are nothing but the zeros of one of Keras' own cells.
         mask: all masks in one, `(batch, time)`; None if nothing is masked.
+        reset: `(batch, time)` bool, true where a step starts from `fresh`; None if none does.
+        fresh: what these steps start from, in the structure of `states`; None without them.
         constants: passed on to the cell.
         training: whether dropout is on.
         outputs: specs of the outputs of one step, for a plan with members a list with those
@@ -52,6 +54,8 @@ class Call:
     states: Structure
     from_zeros: bool = False
     mask: Tensor | None = None
+    reset: Tensor | None = None
+    fresh: Structure = None
     constants: Structure = None
     training: bool = False
     outputs: Structure = None
@@ -74,6 +78,7 @@ class Call:
                 self,
                 sequences=tree.map_structure(self._in_order, self.sequences),
                 mask=None if self.mask is None else self._in_order(self.mask),
+                reset=None if self.reset is None else self._starts(),
                 masks=masks,
                 again=again,
             )
@@ -81,6 +86,11 @@ class Call:
     def _in_order(self, tensor: Tensor) -> Tensor:
         swapped = swap_batch_and_time(tensor)
         return ops.flip(swapped, axis=0) if self.options.go_backwards else swapped
+
+    def _starts(self) -> Tensor:
+        """The steps that start anew, in order: a masked one does not."""
+        reset = self._in_order(self.reset)
+        return reset if self.mask is None else ops.logical_and(reset, self._in_order(self.mask))
 
     def of_member(self, k: int, sequences: Structure) -> Call:
         """The call of a cell of a stack, on what the one below it gives."""
@@ -96,6 +106,7 @@ class Call:
             plan=self.plan.members[k],
             sequences=sequences,
             states=cell.conform_states(self.states[k], "states"),
+            fresh=None if self.fresh is None else cell.conform_states(self.fresh[k], "states"),
             outputs=self.outputs[k],
         )
 

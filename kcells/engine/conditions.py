@@ -16,6 +16,7 @@ __all__ = [
     "cannot_dispatch",
     "compiling",
     "hoisting",
+    "of_kernels",
     "on_machine",
     "repeating",
     "sorting",
@@ -129,6 +130,17 @@ def substitution(
         ),
     ]
     return (asked, declared, *cell.conditions, *conditions)
+
+
+def of_kernels(options: Options, call: CallFacts) -> tuple[Reason, ...]:
+    """What no kernel can give; nothing where nobody asks for it."""
+    found = []
+    if call.resets:
+        found.append(Reason("no step starts anew", False, "reset= was passed; a loop runs"))
+    if options.return_all_states:
+        detail = "return_all_states=True; a loop runs"
+        found.append(Reason("the last states alone are wanted", False, detail))
+    return tuple(found)
 
 
 def on_machine(

@@ -63,8 +63,10 @@ class CallFacts:
         takes_constants: whether constants are passed to the cell.
         obstacle: what is known to keep the loop from being compiled. A new call has to find
             out for itself: another trace may have no such thing in its way.
+        resets: whether some steps start anew.
     """
 
     mask: MaskKind = "not known yet"
     takes_constants: bool = False
     obstacle: str = ""
+    resets: bool = False

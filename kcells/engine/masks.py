@@ -14,7 +14,16 @@ from kcells.errors import StructureError
 from kcells.structure import conform, known_shape, leaves_with_paths, map_leaves, plain, same_shape
 from kcells.types import Structure, Tensor
 
-__all__ = ["as_wide", "combine", "harmless", "kind_of", "only_where", "select"]
+__all__ = [
+    "as_wide",
+    "combine",
+    "flags",
+    "harmless",
+    "kind_of",
+    "only_where",
+    "select",
+    "with_lengths",
+]
 
 
 def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
@@ -41,11 +50,40 @@ def combine(mask: Structure, inputs: Structure, who: str) -> Tensor | None:
         mask = conform(_spread(mask, inputs), inputs, "mask", who)
     masks = [(path, m) for path, m in leaves_with_paths(mask, "mask") if m is not None]
     sequence = tree.flatten(inputs)[0]
-    for path, leaf in masks:
-        _check_shape(path, leaf, sequence, who)
-    as_long_as = backends.current().as_long_as
-    leaves = [as_long_as(ops.cast(leaf, "bool"), sequence) for _, leaf in masks]
+    leaves = [flags(leaf, sequence, path, who) for path, leaf in masks]
     return reduce(ops.logical_and, leaves) if leaves else None
+
+
+def flags(given: Any, inputs: Structure, path: str, who: str) -> Tensor:
+    """`given`, `(batch, time)`, as bools.
+
+    Raises:
+        StructureError: if it has another shape.
+    """
+    sequence = tree.flatten(inputs)[0]
+    _check_shape(path, given, sequence, who)
+    return backends.current().as_long_as(ops.cast(given, "bool"), sequence)
+
+
+def with_lengths(mask: Tensor | None, lengths: Any, inputs: Structure, who: str) -> Tensor:
+    """A mask that is true for the first steps of each row alone, and where `mask` is.
+
+    Raises:
+        StructureError: if there is not one length a row, or if they are no whole numbers.
+    """
+    sequence = tree.flatten(inputs)[0]
+    lengths = ops.convert_to_tensor(lengths)
+    wanted, given = known_shape(sequence)[:1], known_shape(lengths)
+    dtype = keras.backend.standardize_dtype(lengths.dtype)
+    if not same_shape(wanted, given) or "int" not in dtype:
+        raise StructureError(
+            f"{who}: lengths must be ints, one a row.\n"
+            f"  needed:   {wanted} of int32\n"
+            f"  received: {given} of {dtype}"
+        )
+    steps = ops.arange(ops.shape(sequence)[1], dtype=dtype)
+    counts = ops.expand_dims(steps, 0) < ops.expand_dims(lengths, 1)
+    return counts if mask is None else ops.logical_and(mask, counts)
 
 
 def _spread(mask: Structure, inputs: Structure) -> Structure:
@@ -67,7 +105,7 @@ def _check_shape(path: str, mask: Any, sequence: Any, who: str) -> None:
             f"{who}: {path} must have the shape (batch, time) of the inputs.\n"
             f"  needed:   {wanted}\n"
             f"  received: {given}\n"
-            "  One mask entry says whether all features of one time step count."
+            "  There is one entry for all features of a time step."
         )
 
 

@@ -36,6 +36,8 @@ class Options:
     parallel: Choice = "auto"
     checkpoint: bool | int = False
     tbptt: int | None = None
+    return_all_states: bool = False
+    train_initial_state: bool = False
 
     def __post_init__(self) -> None:
         if self.dispatch not in get_args(Dispatch):
@@ -91,11 +93,12 @@ class Options:
     def policies(self, **defaults: Any) -> dict[str, Any]:
         """The options that Keras does not know and that are not the default."""
         usual = {**dataclasses.asdict(Options()), **defaults}
-        found = {name: getattr(self, name) for name in _NAMES if name not in _FLAGS}
+        found = {name: getattr(self, name) for name in _NAMES[_OF_KERAS:]}
         return {name: value for name, value in found.items() if value != usual[name]}
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Options))
+_OF_KERAS = _NAMES.index("dispatch")
 _FLAGS = frozenset(field.name for field in dataclasses.fields(Options) if field.type == "bool")
 
 

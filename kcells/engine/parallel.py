@@ -13,7 +13,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from kcells.cells.linear import LinearRecurrence, Product
+from kcells.cells.linear import LinearRecurrence, Product, multiply
 from kcells.engine import backends
 from kcells.engine.backends.base import Settings
 from kcells.engine.call import Call
@@ -25,7 +25,7 @@ from kcells.types import Structure, Tensor
 __all__ = ["run"]
 
 
-def run(call: Call, inputs: Structure) -> tuple[Structure, Structure]:
+def run(call: Call, inputs: Structure) -> tuple[Structure, Structure, Structure]:
     """Runs a cell that is linear in its state.
 
     Args:
@@ -33,41 +33,48 @@ def run(call: Call, inputs: Structure) -> tuple[Structure, Structure]:
         inputs: its sequences, nothing harmful in them.
 
     Returns:
-        The outputs, `(time, batch, ...)` or those of the last step, and the final states.
+        The outputs, `(time, batch, ...)` or those of the last step, the final states, and
+        those after every step if the options want them.
     """
     given = {
         "inputs": inputs,
         "states": call.states,
         "mask": [] if call.mask is None else [call.mask],
+        "reset": [] if call.reset is None else [call.reset, call.fresh],
     }
     # Without checkpoints: what they would save is no more than what goes in and out.
     settings = call.settings(fixed=call.masks)
     cell = call.cell.cell
     variables = cell.variables if isinstance(cell, keras.layers.Layer) else []
 
-    def all_steps(given: Structure) -> tuple[Structure, Structure]:
+    def all_steps(given: Structure) -> tuple[Structure, ...]:
         return _all_steps(call, given, settings)
 
-    outputs, final = backends.current().as_one(all_steps, given, variables, settings)
-    return outputs, final
+    outputs, final, all_states = backends.current().as_one(all_steps, given, variables, settings)
+    return outputs, final, all_states if call.options.return_all_states else None
 
 
-def _all_steps(call: Call, given: Structure, settings: Settings) -> tuple[Structure, Structure]:
+def _all_steps(call: Call, given: Structure, settings: Settings) -> tuple[Structure, ...]:
     inputs, states, mask = given["inputs"], given["states"], (*given["mask"], None)[0]
     projected = call.cell.project(inputs, call.training)
     recurrence = call.cell.linear_recurrence(projected)
     lead = tuple(ops.shape(tree.flatten(inputs)[0])[:2])
     product = recurrence.product
 
-    def all_states(a: Tensor, b: Tensor, first: Tensor) -> Tensor:
+    reset, fresh = given["reset"] or (None, states)
+
+    def all_states(a: Tensor, b: Tensor, first: Tensor, fresh: Tensor) -> Tensor:
         a, b = _coefficients(a, b, first, mask, lead, product)
+        if reset is not None:
+            a, b = _started_anew(a, b, ops.cast(fresh, a.dtype), reset, product)
         start = ops.cast(first, a.dtype)
         h = backends.current().linear_scan(a, b, start, product, settings)
         return ops.cast(h, first.dtype)
 
-    after = tree.map_structure(all_states, recurrence.a, recurrence.b, states)
+    after = tree.map_structure(all_states, recurrence.a, recurrence.b, states, fresh)
     final = tree.map_structure(_last_of, after, states)
-    return _outputs(recurrence, after, final, projected, mask, call.options), final
+    outputs = _outputs(recurrence, after, final, projected, mask, call.options)
+    return outputs, final, after if call.options.return_all_states else []
 
 
 def _coefficients(
@@ -82,6 +89,15 @@ def _coefficients(
     if mask is None:
         return a, b
     return select(mask, a, _one(a, product)), only_where(mask, b)
+
+
+def _started_anew(
+    a: Tensor, b: Tensor, fresh: Tensor, reset: Tensor, product: Product
+) -> tuple[Tensor, Tensor]:
+    """`a` and `b` where some steps start from `fresh`, whatever was before."""
+    from_there = multiply(product, a, ops.broadcast_to(fresh, ops.shape(a)))
+    b = b + only_where(reset, from_there)
+    return only_where(ops.logical_not(reset), a), b
 
 
 def _one(a: Tensor, product: Product) -> Tensor:

@@ -96,8 +96,9 @@ def choose(
         return _one_after_the_other(members, machine)
     required = conditions.substitution(cell, options, call)
     if conditions.all_hold(required):
-        kernel = kernel_for(cell.builtin, machine)
-        asked = (*required, *conditions.on_machine(cell, machine, kernel, call.mask))
+        wanted = conditions.of_kernels(options, call)
+        kernel = kernel_for(cell.builtin, machine) if conditions.all_hold(wanted) else None
+        asked = (*required, *wanted, *conditions.on_machine(cell, machine, kernel, call.mask))
         if kernel is None:
             return _by_steps("fused", cell, options, machine, call, required, asked)
         return Plan("fused", kernel.name, kernel, False, False, machine, required, asked)

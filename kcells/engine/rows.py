@@ -11,7 +11,7 @@ from kcells.engine import backends
 from kcells.engine.masks import as_wide, only_where
 from kcells.types import Tensor
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "ends_from"]
 
 
 class Rows:
@@ -75,6 +75,29 @@ class Rows:
     @property
     def _last(self) -> Tensor:
         return ops.expand_dims(ops.maximum(self.count - 1, 0), 0)
+
+
+def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
+    """Where pieces end, for whoever comes from the end, from where they begin.
+
+    Args:
+        begins: `(batch, time)` bool: before which steps a new piece begins; before a masked step
+            none does.
+        mask: `(batch, time)` bool, or None.
+
+    Returns:
+        `(batch, time)` bool, true at the last step of a piece that counts, if there is one after
+        it: for the step that counts next belongs to another piece.
+    """
+    begins = ops.transpose(begins)
+    valid = ops.ones_like(begins) if mask is None else ops.transpose(mask)
+    piece = ops.cumsum(ops.cast(ops.logical_and(begins, valid), "int32"), axis=0) + 1
+    # In the order of the other direction, zero where no step has been that counts.
+    piece, valid = ops.flip(piece, axis=0), ops.flip(valid, axis=0)
+    seen = Rows(valid).repeated(piece)
+    before = ops.concatenate([ops.zeros_like(seen[:1]), seen[:-1]], axis=0)
+    ends = valid & (before > 0) & (before != piece)
+    return ops.transpose(ops.flip(ends, axis=0))
 
 
 def _at(sequence: Tensor, index: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ A backend only turns the crank.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops, tree
@@ -31,28 +31,42 @@ from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.call import Call, swap_batch_and_time
 from kcells.engine.masks import harmless, select
 from kcells.engine.plan import Plan
+from kcells.engine.rows import Rows
 from kcells.errors import CellError
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["execute", "has_steps"]
+__all__ = ["Ran", "execute", "has_steps"]
 
 
-def execute(call: Call) -> tuple[Structure, Structure]:
-    """Runs the cell over the sequences.
+class Ran(NamedTuple):
+    """What a run has given.
 
-    Returns:
-        The outputs, `(batch, time, ...)` or those of the last step, and the final
-        states.
+    Attributes:
+        outputs: `(batch, time, ...)` or those of the last step.
+        states: the final ones.
+        all_states: those after every step, `(batch, time, ...)`, if the options want them.
     """
+
+    outputs: Structure
+    states: Structure
+    all_states: Structure = None
+
+
+def execute(call: Call) -> Ran:
+    """Runs the cell over the sequences."""
     if not has_steps(call.first):
         lead = ops.shape(call.first)[: 2 if call.options.return_sequences else 1]
-        return _zeros(_of_the_last(call.plan, call.outputs), *lead), call.states
+        outputs = _zeros(_of_the_last(call.plan, call.outputs), *lead)
+        none_yet = tree.map_structure(lambda state: ops.expand_dims(state, 1)[:, :0], call.states)
+        return Ran(outputs, call.states, none_yet if call.options.return_all_states else None)
     with call.begun() as begun:
-        found, states = _run(begun)
+        ran = _run(begun)
     if call.options.return_sequences:
-        found = tree.map_structure(swap_batch_and_time, found)
-    return found, states
+        ran = ran._replace(outputs=tree.map_structure(swap_batch_and_time, ran.outputs))
+    if call.options.return_all_states:
+        ran = ran._replace(all_states=tree.map_structure(swap_batch_and_time, ran.all_states))
+    return ran
 
 
 def has_steps(sequence: Tensor) -> bool:
@@ -64,19 +78,19 @@ def has_steps(sequence: Tensor) -> bool:
     return bool(sequence.shape[1] != 0) and backends.current().has_numbers(sequence)
 
 
-def _run(call: Call) -> tuple[Structure, Structure]:
+def _run(call: Call) -> Ran:
     """`execute` with the time first, in the order of processing."""
     if call.plan.members:
         return _one_after_the_other(call)
     if call.plan.calls_kernel:
-        return fused.run(call)
+        return Ran(*fused.run(call))
     inputs = call.sequences if call.mask is None else harmless(call.sequences, call.mask)
     if call.plan.path != "parallel":
         return _Loop(call, inputs).run()
     with losses_noted(call.cell.cell) as losses:
-        found, states = parallel.run(call, inputs)
+        found, states, all_states = parallel.run(call, inputs)
     _check_no_losses(call.cell, losses)
-    return _like(found, call.outputs), states
+    return Ran(_like(found, call.outputs), states, all_states)
 
 
 def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
@@ -90,13 +104,21 @@ def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
         )
 
 
-def _one_after_the_other(call: Call) -> tuple[Structure, Structure]:
+def _one_after_the_other(call: Call) -> Ran:
     """The cells of a stack, each over the whole sequence."""
-    sequences, new_states = call.sequences, []
+    sequences, new_states, all_states = call.sequences, [], []
     for k, member in enumerate(call.cell.members):
-        sequences, end = _run(call.of_member(k, sequences))
-        new_states.append(member.as_entry(end))
-    return sequences, call.cell.conform_states(new_states, f"the new states of {call.cell.name}")
+        ran = _run(call.of_member(k, sequences))
+        sequences = ran.outputs
+        new_states.append(member.as_entry(ran.states))
+        if call.options.return_all_states:
+            all_states.append(member.as_entry(ran.all_states))
+    who = f"the new states of {call.cell.name}"
+    return Ran(
+        sequences,
+        call.cell.conform_states(new_states, who),
+        call.cell.conform_states(all_states, who) if all_states else None,
+    )
 
 
 class _Loop:
@@ -117,10 +139,14 @@ class _Loop:
         self._keeps_last = repeats or not (returns_all or self._reads_state)
         self._of_cell = self._cell.stepper(call.training, call.constants, call.plan.hoists)
         self._unforeseen: list[Tensor] = []
-        self._carry = {"states": call.states, "last": self._zeros if self._keeps_last else []}
+        self._carry = {
+            "states": call.states,
+            "last": self._zeros if self._keeps_last else [],
+            "fresh": [] if call.reset is None else call.fresh,
+        }
 
-    def run(self) -> tuple[Structure, Structure]:
-        """The outputs, `(time, batch, ...)` or those of the last step, and the final states."""
+    def run(self) -> Ran:
+        """What `_run` gives."""
         try:
             carry, ys = self._scanned()
         except _UnforeseenLossError:
@@ -130,10 +156,13 @@ class _Loop:
         for loss in carry["losses"]:
             self._cell.add_loss(loss)
         if self._options.return_sequences:
-            return ys, carry["states"]
-        if self._reads_state:
-            return _like(tree.flatten(carry["states"])[0], self._outputs), carry["states"]
-        return carry["last"], carry["states"]
+            outputs = ys["outputs"]
+        elif self._reads_state:
+            outputs = _like(tree.flatten(carry["states"])[0], self._outputs)
+        else:
+            outputs = carry["last"]
+        all_states = ys["states"] if self._options.return_all_states else None
+        return Ran(outputs, carry["states"], all_states)
 
     def _scanned(self) -> tuple[Structure, Structure]:
         """The last carry, and all outputs if they are wanted."""
@@ -150,9 +179,10 @@ class _Loop:
                 {
                     "inputs": self._inputs,
                     "valid": [] if self._mask is None else self._mask,
-                    "cut": [] if tbptt is None else _cuts(tbptt, self._inputs, self._mask),
+                    "reset": [] if call.reset is None else call.reset,
+                    "cut": [] if tbptt is None else _cuts(tbptt, call),
                 },
-                emits=self._outputs if self._options.return_sequences else [],
+                emits=self._emitted(self._outputs, tree.map_structure(_spec, call.states)),
                 variables=_variables(self._cell),
                 settings=call.settings(
                     checkpoint=self._options.checkpoint and not call.plan.machine.transformed,
@@ -173,6 +203,8 @@ class _Loop:
         if self._options.tbptt is not None:
             # What a masked step hands on keeps its gradient.
             seen = select(x["cut"], tree.map_structure(ops.stop_gradient, states), states)
+        if self._call.reset is not None:
+            seen = select(x["reset"], carry["fresh"], seen)
         output, new_states, losses = self._one_step(x["inputs"], seen, carry["losses"])
         output = _like(output, self._outputs)
         new_states = tree.map_structure(lambda n, o: ops.cast(n, o.dtype), new_states, states)
@@ -180,10 +212,21 @@ class _Loop:
             masked = self._zeros if self._options.zero_output_for_mask else carry["last"]
             output = select(x["valid"], output, masked)
             new_states = select(x["valid"], new_states, states)
-        last = output if self._keeps_last else []
-        return {"states": new_states, "last": last, "losses": losses}, (
-            output if self._options.return_sequences else []
-        )
+        new = {
+            "states": new_states,
+            "last": output if self._keeps_last else [],
+            "fresh": carry["fresh"],
+            "losses": losses,
+        }
+        return new, self._emitted(output, new_states)
+
+    def _emitted(self, outputs: Structure, states: Structure) -> Structure:
+        """What of a step is wanted besides the carry."""
+        options = self._options
+        return {
+            "outputs": outputs if options.return_sequences else [],
+            "states": states if options.return_all_states else [],
+        }
 
     def _one_step(
         self, x: Structure, states: Structure, losses: list[Tensor]
@@ -206,15 +249,20 @@ class _UnforeseenLossError(Exception):
     """A step has added a loss, and the carry has no place for one."""
 
 
-def _cuts(steps: int, inputs: Structure, mask: Tensor | None) -> Tensor:
-    """Before which steps the gradient is cut: `(time,)`, or `(time, batch)` under a mask.
+def _cuts(steps: int, call: Call) -> Tensor:
+    """Before which steps the gradient is cut: `(time,)`, or `(time, batch)` by rows.
 
-    Only steps that count are counted, as if the others were not there.
+    Only steps that count are counted, as if the others were not there, and where one starts
+    anew the count does too.
     """
-    if mask is None:
-        count = ops.arange(ops.shape(tree.flatten(inputs)[0])[0], dtype="int32")
+    length, batch = ops.shape(call.first)[:2]
+    if call.mask is None and call.reset is None:
+        count = ops.arange(length, dtype="int32")
         return (count > 0) & (count % steps == 0)
+    mask = ops.ones((length, batch), "bool") if call.mask is None else call.mask
     count = ops.cumsum(ops.cast(mask, "int32"), axis=0) - 1
+    if call.reset is not None:
+        count = count - Rows(call.reset).repeated(count)
     return mask & (count > 0) & (count % steps == 0)
 
 
@@ -223,6 +271,11 @@ def _variables(cell: BoundCell) -> list[Any]:
     if not isinstance(cell.cell, keras.layers.Layer):
         return []
     return [*cell.cell.variables, *cell.cell.metrics_variables]
+
+
+def _spec(leaf: Tensor) -> keras.KerasTensor:
+    dtype = keras.backend.standardize_dtype(leaf.dtype)
+    return keras.KerasTensor((None, *leaf.shape[1:]), dtype=dtype)
 
 
 def _like(output: Structure, specs: Structure) -> Structure:

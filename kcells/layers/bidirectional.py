@@ -14,7 +14,8 @@ from kcells._keras_private import get_mask
 from kcells.cells.freezing import freeze_inside
 from kcells.engine.both import conditions, execute_both
 from kcells.engine.conditions import all_hold
-from kcells.engine.masks import combine
+from kcells.engine.masks import combine, flags, with_lengths
+from kcells.engine.rows import ends_from
 from kcells.engine.run import has_steps
 from kcells.errors import ConfigurationError, StructureError
 from kcells.layers.dtypes import cast_floats, computed_dtype
@@ -62,7 +63,9 @@ class Bidirectional(stock.Bidirectional):
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        sequences, mask, training, constants: as the wrapped layer takes them.
+        sequences, mask, training, constants, lengths: as the wrapped layer takes them.
+        reset: `(batch, time)` bool, true where a piece begins; the backward layer starts anew
+            at the end of each.
         initial_state: the states of both directions: the list that `states` returns (the
             forward states, then the backward ones), or a pair of structures.
 
@@ -130,9 +133,13 @@ class Bidirectional(stock.Bidirectional):
         mask: Structure = None,
         training: bool | None = None,
         constants: Structure = None,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Structure:
         """The shapes and dtypes of what `call` would return."""
-        arguments = self._arguments(sequences, initial_state, mask, training, constants)
+        arguments = self._arguments(
+            sequences, initial_state, mask, training, constants, reset, lengths
+        )
         forward, backward = (
             layer.compute_output_spec(sequences, **given)
             for layer, given in zip(self._layers_in_order, arguments, strict=True)
@@ -173,10 +180,14 @@ class Bidirectional(stock.Bidirectional):
         mask: Structure = None,
         training: bool | None = None,
         constants: Structure = None,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Structure:
         if mask is None:
             mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), sequences), sequences, "")
-        arguments = self._arguments(sequences, initial_state, mask, training, constants)
+        arguments = self._arguments(
+            sequences, initial_state, mask, training, constants, reset, lengths
+        )
         results = self._at_once(sequences, arguments)
         if results is None:
             results = [
@@ -187,9 +198,11 @@ class Bidirectional(stock.Bidirectional):
             self._map_outputs(lambda leaf: cast_floats(leaf, self.compute_dtype), result)
             for result in results
         )
+        # Back into the order of the forward layer.
         if self.return_sequences:
-            # Back into the order of the forward layer.
-            backward = self._map_outputs(lambda leaf: ops.flip(leaf, axis=1), backward)
+            backward = self._map_outputs(_turned, backward)
+        if self.return_state and getattr(self.backward_layer, "return_all_states", False):
+            backward = (backward[0], *tree.map_structure(_turned, backward[1:]))
 
         def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
             self._check_axes(mode, a)
@@ -210,8 +223,8 @@ class Bidirectional(stock.Bidirectional):
         if not (has_steps(calls[0].first) and all_hold(conditions(*calls))):
             return None
         return [
-            layer._finish(call, *result)
-            for layer, call, result in zip(
+            layer._finish(call, ran)
+            for layer, call, ran in zip(
                 self._layers_in_order, calls, execute_both(*calls), strict=True
             )
         ]
@@ -236,13 +249,24 @@ class Bidirectional(stock.Bidirectional):
         mask: Structure,
         training: bool | None,
         constants: Structure,
+        reset: Tensor | None,
+        lengths: Tensor | None,
     ) -> list[dict[str, Any]]:
         """The call arguments of the forward and of the backward layer."""
         pairs = (None, None) if initial_state is None else self._split_states(initial_state)
         shared: dict[str, Any] = {"mask": mask, "training": training}
         if constants is not None:
             shared["constants"] = constants
-        return [{"initial_state": state, **shared} for state in pairs]
+        if lengths is not None:
+            shared["mask"] = with_lengths(
+                combine(mask, sequences, self.name), lengths, sequences, self.name
+            )
+        own = [{"initial_state": state, **shared} for state in pairs]
+        if reset is not None:
+            begins = flags(reset, sequences, "reset", self.name)
+            own[0]["reset"] = begins
+            own[1]["reset"] = ends_from(begins, combine(shared["mask"], sequences, self.name))
+        return own
 
     @property
     def _layers_in_order(self) -> tuple[Any, Any]:
@@ -346,6 +370,10 @@ class Bidirectional(stock.Bidirectional):
         """The layer of a configuration; loads the plugins that its cells come from."""
         provenance.ensure_loaded(config, custom_objects)
         return super().from_config(copy.deepcopy(config), custom_objects=custom_objects)  # type: ignore[no-any-return]
+
+
+def _turned(leaf: Tensor) -> Tensor:
+    return ops.flip(leaf, axis=1)
 
 
 def _check_merge_mode(merge_mode: Structure) -> None:

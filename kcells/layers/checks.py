@@ -10,7 +10,7 @@ from kcells._keras_private import get_mask
 from kcells.cells.protocol import BoundCell
 from kcells.engine import backends
 from kcells.engine.backends.base import SizeCheck
-from kcells.engine.masks import combine
+from kcells.engine.masks import combine, flags, with_lengths
 from kcells.errors import ConfigurationError, StructureError, table
 from kcells.structure import (
     agree,
@@ -34,11 +34,13 @@ class Given:
         sequences: a structure of plain containers.
         initial_state: in the structure of the state; None if it was not given.
         mask: all masks in one, `(batch, time)`; None if nothing is masked.
+        reset: `(batch, time)` bool; None if no step starts anew.
     """
 
     sequences: Structure
     initial_state: Structure
     mask: Tensor | None
+    reset: Tensor | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,13 @@ class CallChecks:
     remembered_batch: int | None
 
     def check(
-        self, sequences: Structure, initial_state: Structure, mask: Structure, constants: Structure
+        self,
+        sequences: Structure,
+        initial_state: Structure,
+        mask: Structure,
+        constants: Structure,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Given:
         """The arguments in plain containers.
 
@@ -77,7 +85,12 @@ class CallChecks:
         # From here on one symbol for the length will do; the masks were on the tensors before.
         first, backend = tree.flatten(sequences)[0], backends.current()
         sequences = map_leaves(lambda leaf, _: backend.as_long_as(leaf, first), sequences)
-        return Given(sequences, initial_state, combine(mask, sequences, self.who))
+        combined = combine(mask, sequences, self.who)
+        if lengths is not None:
+            combined = with_lengths(combined, lengths, sequences, self.who)
+        if reset is not None:
+            reset = flags(reset, sequences, "reset", self.who)
+        return Given(sequences, initial_state, combined, reset)
 
     def _check_length(self, sequences: Structure, time: int | None) -> None:
         # The tensor that TorchScript has for a size holds the number.
@@ -138,8 +151,11 @@ def check_sizes_at_run_time(given: Given, states: Structure, who: str) -> None:
     """
     reference = tree.flatten(given.sequences)[0]
     timed = list(leaves_with_paths(given.sequences, "inputs"))
-    if given.mask is not None:
-        timed.append(("mask", given.mask))
+    timed += [
+        (name, leaf)
+        for name, leaf in (("mask", given.mask), ("reset", given.reset))
+        if leaf is not None
+    ]
     axes = ((0, "batch"), (1, "time"))
     checks = [
         SizeCheck(path, leaf, axis, reference, name)

@@ -18,7 +18,7 @@ from kcells.layers.checks import check_states
 from kcells.layers.dtypes import cast_floats
 from kcells.types import Structure, Tensor
 
-__all__ = ["Memory", "first_states"]
+__all__ = ["Memory", "first_states", "trained_states"]
 
 
 class Memory:
@@ -102,3 +102,25 @@ def first_states(
     else:
         states = cell.initial_state(batch, training)
     return cast_floats(states, cell.compute_dtype)
+
+
+def trained_states(layer: Any, cell: BoundCell) -> Structure:
+    """New weights of `layer`, one row each, that start as the cell's own initial state.
+
+    None in the place of a state that holds no floats, which cannot be trained.
+    """
+    flat = tree.flatten(cell.initial_state(1))
+
+    def first(number: int) -> Any:
+        # Asked for again where the weight is made, which is outside of any graph.
+        return lambda shape, dtype: ops.cast(tree.flatten(cell.initial_state(1))[number], dtype)
+
+    weights = [
+        layer.add_weight(
+            shape=tuple(leaf.shape), initializer=first(number), name=f"initial_state_{number}"
+        )
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(leaf.dtype))
+        else None
+        for number, leaf in enumerate(flat)
+    ]
+    return tree.pack_sequence_as(cell.sizes, weights)

@@ -23,21 +23,21 @@ from kcells.engine.facts import CallFacts
 from kcells.engine.masks import combine
 from kcells.engine.options import Choice, Dispatch, Options
 from kcells.engine.plan import Plan
-from kcells.engine.run import execute
+from kcells.engine.run import Ran, execute
 from kcells.errors import CellError
 from kcells.layers.calls import note_call
 from kcells.layers.checks import CallChecks, check_sizes_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.exports import check_export
-from kcells.layers.memory import Memory, first_states
+from kcells.layers.memory import Memory, first_states, trained_states
 from kcells.layers.remembering import Remembering
 from kcells.layers.saved import saved_cell
-from kcells.layers.specs import final_state_specs, output_specs
+from kcells.layers.specs import output_specs, state_specs
 from kcells.layers.stacked import stacked
 from kcells.layers.traces import Traces, one_step
 from kcells.registry import provenance
 from kcells.structure import agree, plain, shape_leaves
-from kcells.types import Structure
+from kcells.types import Structure, Tensor
 
 __all__ = ["RNN"]
 
@@ -67,6 +67,10 @@ class RNN(Remembering):
         checkpoint: whether the backward pass finds only the state before each block of
             steps and repeats the rest; how many steps, or True for the root of the length.
         tbptt: after how many steps that count the gradient is cut, every time.
+        return_all_states: whether to return the states after every step, in the place of
+            the final ones; it implies `return_state`.
+        train_initial_state: whether what a sequence starts from is trained: one row for the
+            whole batch, which starts as the cell's own.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
@@ -79,17 +83,23 @@ class RNN(Remembering):
         training: whether dropout is on.
         constants: a structure that the cell gets unchanged at every step, if its `call`
             takes `constants`.
+        reset: `(batch, time)` bool. Where it is true, the step starts from what the cell
+            starts from, not from the step before: several short sequences fit into one row.
+            A masked step does not. Masks of dropout stay one a row.
+        lengths: `(batch,)` ints: how many steps of each row count, the first ones. Short for
+            a mask, and combined with one by "and".
 
     Returns:
         The outputs: a structure of `(batch, ...)`, or of `(batch, time, ...)` with
         `return_sequences`. With `return_state` a tuple: the outputs, then the states,
-        one by one if `state_size` is a list or tuple, else as one structure. Floats have
-        the layer's compute dtype.
+        one by one if `state_size` is a list or tuple, else as one structure; with
+        `return_all_states` each is `(batch, time, ...)`, in the order of processing.
+        Floats have the layer's compute dtype.
 
     Raises:
         CellError: if `cell` is no cell.
-        StructureError: if leaves disagree on batch or time, or if `initial_state` or
-            `mask` do not fit.
+        StructureError: if leaves disagree on batch or time, or if `initial_state`, `mask`,
+            `reset` or `lengths` do not fit.
         ConfigurationError: for `unroll` without a length, `stateful` without a batch
             size, `constants` for a cell that takes none.
         DispatchError: for `dispatch="require"`, with all reasons.
@@ -117,6 +127,8 @@ class RNN(Remembering):
         parallel: Choice = "auto",
         checkpoint: bool | int = False,
         tbptt: int | None = None,
+        return_all_states: bool = False,
+        train_initial_state: bool = False,
         **kwargs: Any,
     ) -> None:
         cell = stacked(cell)
@@ -130,7 +142,7 @@ class RNN(Remembering):
         options = Options.given(
             {
                 "return_sequences": return_sequences,
-                "return_state": return_state,
+                "return_state": return_state or return_all_states,
                 "go_backwards": go_backwards,
                 "stateful": stateful,
                 "unroll": unroll,
@@ -140,6 +152,8 @@ class RNN(Remembering):
                 "parallel": parallel,
                 "checkpoint": checkpoint,
                 "tbptt": tbptt,
+                "return_all_states": return_all_states,
+                "train_initial_state": train_initial_state,
             }
         )
         self._memory: Memory | None = None
@@ -187,6 +201,8 @@ class RNN(Remembering):
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
         build_for(self.bound, one_step(sequences), constants_shape, self.compute_dtype)
+        if self.train_initial_state and self.bound.trained is None:
+            self.bound.trained = trained_states(self, self.bound)
 
     # -- Calling
 
@@ -197,9 +213,11 @@ class RNN(Remembering):
         mask: Structure = None,
         training: bool = False,
         constants: Structure = None,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Structure:
-        call = self._begin(sequences, initial_state, mask, training, constants)
-        return self._finish(call, *execute(call))
+        call = self._begin(sequences, initial_state, mask, training, constants, reset, lengths)
+        return self._finish(call, execute(call))
 
     def _begin(
         self,
@@ -208,17 +226,26 @@ class RNN(Remembering):
         mask: Structure = None,
         training: bool = False,
         constants: Structure = None,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
         options: Options | None = None,
     ) -> Call:
         """The first half of `call`: everything is checked, nothing is run."""
         options, training = options or Options.of(self), bool(training)
-        given = self._checks(options).check(sequences, initial_state, mask, constants)
+        given = self._checks(options).check(
+            sequences, initial_state, mask, constants, reset, lengths
+        )
         remembered = self._memory if options.stateful else None
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = first_states(self.bound, given.initial_state, remembered, batch, training)
         check_sizes_at_run_time(given, states, self._who)
-        facts = CallFacts("none" if given.mask is None else "not known yet", constants is not None)
-        tensors = [given.sequences, states, given.mask, constants]
+        fresh = None if given.reset is None else self._fresh(batch, training)
+        facts = CallFacts(
+            "none" if given.mask is None else "not known yet",
+            constants is not None,
+            resets=given.reset is not None,
+        )
+        tensors = [given.sequences, states, fresh, given.mask, given.reset, constants]
         plan = plan_for(self.bound, options, tensors, facts)
         call = Call(
             self.bound,
@@ -228,8 +255,11 @@ class RNN(Remembering):
             states,
             from_zeros=given.initial_state is None
             and remembered is None
+            and self.bound.trained is None
             and is_keras_cell(self.cell),
             mask=given.mask,
+            reset=given.reset,
+            fresh=fresh,
             constants=constants,
             training=training,
             outputs=self._traces.for_plan(plan, self.bound, given.sequences, constants),
@@ -238,13 +268,18 @@ class RNN(Remembering):
         note_call(call)
         return call
 
-    def _finish(self, call: Call, outputs: Structure, states: Structure) -> Structure:
+    def _fresh(self, batch: Tensor, training: bool) -> Structure:
+        """What a step starts from that starts anew, whatever the call has started from."""
+        return first_states(self.bound, None, None, batch, training)
+
+    def _finish(self, call: Call, ran: Ran) -> Structure:
         """The second half of `call`: remembers the states, and says what it was asked for."""
         if call.obstacles:
             self.obstacle = next(filter(None, call.obstacles), "")
         if call.options.stateful and self._memory is not None:
-            self._memory.write(states)
-        outputs = cast_floats(outputs, self.compute_dtype)
+            self._memory.write(ran.states)
+        outputs = cast_floats(ran.outputs, self.compute_dtype)
+        states = ran.all_states if call.options.return_all_states else ran.states
         states = cast_floats(states, self.compute_dtype)
         return self._with_states(outputs, states) if call.options.return_state else outputs
 
@@ -261,9 +296,10 @@ class RNN(Remembering):
         Without a loop and without a kernel, so that any file can hold it.
         """
         options = Options(unroll=True, zero_output_for_mask=self.zero_output_for_mask)
-        call = self._begin(sequences, states, mask, training, constants, options)
-        outputs, states = execute(call)
-        return cast_floats(outputs, self.compute_dtype), cast_floats(states, self.compute_dtype)
+        call = self._begin(sequences, states, mask, training, constants, options=options)
+        ran = execute(call)
+        dtype = self.compute_dtype
+        return cast_floats(ran.outputs, dtype), cast_floats(ran.states, dtype)
 
     def compute_output_spec(
         self,
@@ -272,9 +308,13 @@ class RNN(Remembering):
         mask: Structure = None,
         training: bool = False,
         constants: Structure = None,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Structure:
         """The shapes and dtypes of what `call` would return."""
-        given = self._checks(Options.of(self)).check(sequences, initial_state, mask, constants)
+        given = self._checks(Options.of(self)).check(
+            sequences, initial_state, mask, constants, reset, lengths
+        )
         outputs = self._traces.outputs(self.bound, given.sequences, constants)
         return self._spec(given.sequences, outputs)
 
@@ -318,7 +358,8 @@ class RNN(Remembering):
         result = output_specs(outputs, lead, self.compute_dtype)
         if not self.return_state:
             return result
-        return self._with_states(result, final_state_specs(self.bound, batch, self.compute_dtype))
+        lead = (batch, time) if self.return_all_states else (batch,)
+        return self._with_states(result, state_specs(self.bound, lead, self.compute_dtype))
 
     def _with_states(self, outputs: Structure, states: Structure) -> tuple[Structure, ...]:
         if self.bound.single_state or isinstance(states, (list, tuple)):

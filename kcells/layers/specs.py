@@ -11,7 +11,7 @@ from kcells.cells.protocol import BoundCell
 from kcells.layers.dtypes import computed_dtype
 from kcells.types import Structure
 
-__all__ = ["final_state_specs", "output_specs"]
+__all__ = ["output_specs", "state_specs"]
 
 
 def output_specs(outputs: Structure, lead: tuple[int | None, ...], dtype: str) -> Structure:
@@ -23,10 +23,10 @@ def output_specs(outputs: Structure, lead: tuple[int | None, ...], dtype: str) -
     return tree.map_structure(output, outputs)
 
 
-def final_state_specs(cell: BoundCell, batch: int | None, dtype: str) -> Structure:
-    """The final states: shapes from `state_size`, dtypes from the initial ones."""
+def state_specs(cell: BoundCell, lead: tuple[int | None, ...], dtype: str) -> Structure:
+    """The states: shapes from `state_size`, dtypes from the initial ones; `lead` as above."""
 
     def state(size: Any, leaf: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(size.batched(batch), dtype=computed_dtype(leaf, dtype))
+        return keras.KerasTensor((*lead, *size.dims), dtype=computed_dtype(leaf, dtype))
 
     return tree.map_structure(state, cell.sizes, cell.initial_state(batch_size=1))

@@ -273,7 +273,10 @@ class _Walk:
             outputs = tree.map_structure(self._noted, outputs)
         if not layer.return_state:
             return outputs
-        return layer._with_states(outputs, new["cell"])
+        states = new["cell"]
+        if layer.return_all_states:
+            states = tree.map_structure(lambda s: self._noted(ops.expand_dims(s, 1)), states)
+        return layer._with_states(outputs, states)
 
     def _convolution(self, layer: Any, sequences: Tensor) -> Tensor:
         if layer.strides != (1,) or layer.data_format != "channels_last":
