@@ -72,7 +72,8 @@ def with_lengths(mask: Tensor | None, lengths: Any, inputs: Structure, who: str)
         StructureError: if there is not one length a row, or if they are no whole numbers.
     """
     sequence = tree.flatten(inputs)[0]
-    lengths = ops.convert_to_tensor(lengths)
+    if not hasattr(lengths, "dtype"):
+        lengths = ops.convert_to_tensor(lengths)
     wanted, given = known_shape(sequence)[:1], known_shape(lengths)
     dtype = keras.backend.standardize_dtype(lengths.dtype)
     if not same_shape(wanted, given) or "int" not in dtype:
@@ -82,7 +83,7 @@ def with_lengths(mask: Tensor | None, lengths: Any, inputs: Structure, who: str)
             f"  received: {given} of {dtype}"
         )
     steps = ops.arange(ops.shape(sequence)[1], dtype=dtype)
-    counts = ops.expand_dims(steps, 0) < ops.expand_dims(lengths, 1)
+    counts = ops.less(ops.expand_dims(steps, 0), ops.expand_dims(lengths, 1))
     return counts if mask is None else ops.logical_and(mask, counts)
 
 

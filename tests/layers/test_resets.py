@@ -1,4 +1,4 @@
-"""`reset=`, `lengths=`, `return_all_states` and `train_initial_state`, against running pieces alone."""
+"""Resets, lengths, all states and a trained initial state, against running pieces alone."""
 
 import itertools
 
@@ -256,9 +256,10 @@ def test_symbols_and_functional_models(sequences, begins):
 def test_options_are_in_the_configuration():
     layer = make("a loop", return_all_states=True, train_initial_state=True)
     config = layer.get_config()
-    assert config["return_all_states"] and config["train_initial_state"] and config["return_state"]
+    names = ("return_all_states", "train_initial_state", "return_state")
+    assert [config[name] for name in names] == [True] * 3
     again = kcells.RNN.from_config(config)
-    assert again.return_all_states and again.train_initial_state
+    assert [getattr(again, name) for name in names] == [True] * 3
     built_in = kcells.build("gru", 3, train_initial_state=True)
     assert type(built_in).from_config(built_in.get_config()).train_initial_state
     with pytest.raises(DispatchError, match="train_initial_state=True"):
