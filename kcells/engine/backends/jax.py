@@ -120,11 +120,13 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     # Sizes of a `keras.KerasTensor` may be None, and no more will ever be known of them.
     if own == length or own is None or length is None:
         return tensor
-    agree = jnp.asarray(own) == jnp.asarray(length)
-    steps = jnp.where(agree, jnp.arange(length), jnp.iinfo("int32").max)
+    # Of the most common operations: the exporter for ONNX knows no other way either.
+    steps = jnp.cumsum(jnp.ones((length,), "int32")) - 1
+    found = jnp.take(tensor, steps, axis=1, mode="clip")
     # A mask must not hide it.
-    fill = True if tensor.dtype == bool else None
-    return jnp.take(tensor, steps, axis=1, mode="fill", fill_value=fill)
+    nothing = jnp.nan if jnp.issubdtype(tensor.dtype, jnp.floating) else 1
+    agree = jnp.asarray(own) == jnp.asarray(length)
+    return jnp.where(agree, found, jnp.asarray(nothing, tensor.dtype))
 
 
 def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:

@@ -119,7 +119,9 @@ class RGLRUCell(InputCell):
         r, i = ops.split(self._precise(ops.sigmoid(products)), 2, axis=-1)
         # log(sigmoid(x)) is -softplus(-x). All of this in logarithms: a is close to 1.
         log_a = -self.power * r * ops.softplus(-self._precise(self.decay))
-        root = ops.sqrt(ops.maximum(-ops.expm1(2.0 * log_a), _SMALLEST_SQUARE))
+        # -expm1(2 log_a), which has its digits near zero too, by what files for ONNX know.
+        rest = -ops.tanh(log_a) * (1.0 + ops.exp(2.0 * log_a))
+        root = ops.sqrt(ops.maximum(rest, _SMALLEST_SQUARE))
         new = root * i * self._precise(inputs)
         return [ops.cast(part, self.compute_dtype) for part in (ops.exp(log_a), new)]
 
