@@ -10,8 +10,8 @@ import keras
 from keras import tree
 
 from kcells import registry, stock
+from kcells.cells.checks import check_cell
 from kcells.cells.numbers import plain_numbers
-from kcells.cells.protocol import check_cell
 from kcells.engine.options import Dispatch, Options
 from kcells.errors import ArgumentError, CellError, ConfigurationError
 from kcells.layers.builtin import stand_in

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from packaging.version import Version
 
 import kcells
 from tests.fake_dists import FakeSite, run_python, temporary_site
@@ -534,9 +535,10 @@ def test_stock_bidirectional_tells_a_wrong_shape_for_unequal_directions() -> Non
         layers.LSTM(3), backward_layer=layers.LSTM(2, go_backwards=True), merge_mode="concat"
     )
     assert shapes(layer(ONES)) == (2, 5)
-    assert layer.compute_output_shape((2, 3, 2)) == (2, 6), (
-        "keras.layers.Bidirectional.compute_output_shape now adds the units of both directions:"
-        " one reason less for that of kcells.layers.bidirectional"
+    # Mended in 3.16: when that is the oldest, there is one reason less for that of kcells.
+    mended = Version(keras.__version__) >= Version("3.16.dev0")
+    assert layer.compute_output_shape((2, 3, 2)) == (2, 5 if mended else 6), (
+        "keras.layers.Bidirectional.compute_output_shape is mended in another release"
     )
 
 

@@ -16,47 +16,18 @@ from typing import Any, cast
 import keras
 from keras import ops, tree
 
-from kcells import stock
+from kcells.cells.checks import check_builtin_input, check_cell
 from kcells.cells.equivalence import BuiltinName, Equivalence, equivalence_of, is_keras_cell
 from kcells.cells.freezing import freeze_inside
 from kcells.cells.linear import LinearRecurrence, checked
 from kcells.cells.sharing import owners_of
 from kcells.cells.splits import Split, split_of
-from kcells.errors import CellError, StructureError
+from kcells.errors import CellError
 from kcells.reasons import Reason
 from kcells.structure import Size, conform, map_leaves, size_structure
 from kcells.types import Step, Structure, Tensor
 
-__all__ = ["BoundCell", "check_cell", "takes", "zero_states"]
-
-_ONE_VECTOR_CELLS = (
-    stock.SimpleRNNCell,
-    stock.GRUCell,
-    stock.LSTMCell,
-)
-
-
-def check_cell(cell: Any) -> None:
-    """Raises `CellError` unless `cell` has the two things that every cell has."""
-    what = type(cell).__name__
-    if isinstance(cell, type):
-        raise CellError(
-            f"{cell.__name__} is a class, and a cell is needed.\n"
-            f"  Make one: {cell.__name__}(...); or use kcells.build, which takes the class."
-        )
-    if not callable(getattr(cell, "call", None)):
-        raise CellError(
-            f"{what} is no recurrent cell: it has no method call(inputs, states).\n"
-            f"  Received: {cell!r}. Pass a cell, such as keras.layers.GRUCell(8)."
-        )
-    # A property may answer only once the cell is built; anything else must be there now.
-    late = isinstance(inspect.getattr_static(type(cell), "state_size", None), property)
-    if not late and getattr(cell, "state_size", None) is None:
-        raise CellError(
-            f"{what} has no state_size.\n"
-            "  Set it in __init__ to the size of each state: an int, or a structure of shapes"
-            ' such as [10, (20, 30)] or {"slow": (8, 2)}.'
-        )
+__all__ = ["BoundCell", "takes", "zero_states"]
 
 
 def takes(function: Callable[..., Any], argument: str) -> bool:
@@ -220,7 +191,7 @@ class BoundCell:
         # Without a build method of its own, a layer's weights come with its first call:
         # the trace that finds out its outputs.
         if type(cell).build is not keras.layers.Layer.build:
-            _check_builtin_input(cell, input_shape)
+            check_builtin_input(cell, input_shape)
             if constants_shape is not None and takes(cell.build, "constants_shape"):
                 cell.build(input_shape, constants_shape=constants_shape)
             else:
@@ -367,19 +338,6 @@ class BoundCell:
             )
         outputs, new_states = result
         return outputs, self.conform_states(new_states, f"the new states of {self.name}")
-
-
-def _check_builtin_input(cell: Any, input_shape: Structure) -> None:
-    """Says what Keras' own cells would say in an unfriendly way, or not at all."""
-    if not isinstance(cell, _ONE_VECTOR_CELLS):
-        return
-    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 2:
-        raise StructureError(
-            f"{type(cell).__name__} takes one tensor of (batch, features) a time step.\n"
-            f"  Received a step of {input_shape!r}.\n"
-            "  Give sequences of (batch, time, features); for nested inputs choose a cell"
-            " that takes them."
-        )
 
 
 def _as(weight: Any, dtype: Any) -> Tensor:

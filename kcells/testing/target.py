@@ -12,7 +12,7 @@ from keras import tree
 from kcells import registry
 from kcells.build import cell as make_cell
 from kcells.cells.card import Case
-from kcells.cells.protocol import check_cell as check_is_cell
+from kcells.cells.checks import check_cell as check_is_cell
 from kcells.errors import ArgumentError, CellError
 from kcells.registry.loading import check_cell_class
 from kcells.structure import plain
