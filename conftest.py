@@ -298,12 +298,12 @@ def _compare(
 
     flat = tree.flatten(inputs)
     batch = len(flat[0])
-    states = [rng.normal(size=size.batched(batch)) for size in tree.flatten(layer.bound.sizes)]
+    states = [rng.normal(size=size.batched(batch)) for size in tree.flatten(layer._bound.sizes)]
     leaves = [leaf.astype(layer.variable_dtype) for leaf in (*flat, *states)]
 
     def call(leaves: list[Any]) -> list[Any]:
         x = tree.pack_sequence_as(inputs, leaves[: len(flat)])
-        start = tree.pack_sequence_as(layer.bound.sizes, leaves[len(flat) :])
+        start = tree.pack_sequence_as(layer._bound.sizes, leaves[len(flat) :])
         return tree.flatten(layer(x, initial_state=start, mask=mask))
 
     weights = {w.name: np.array(keras.ops.convert_to_numpy(w), "float64") for w in layer.weights}

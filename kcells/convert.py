@@ -118,15 +118,15 @@ def _call(old: Any, new: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if given.get("initial_state") is not None and given.get("mask") is None:
         # Keras would drop the mask that comes with the sequences.
         given["mask"] = get_mask(sequences)
-    if not isinstance(old, RNN) or old.bound.equivalence.states is None:
+    if not isinstance(old, RNN) or old._bound.equivalence.states is None:
         return new(sequences, **given)
     if given.get("initial_state") is not None:
-        given["initial_state"] = old.bound.in_builtin_order(given["initial_state"])
+        given["initial_state"] = old._bound.in_builtin_order(given["initial_state"])
     result = new(sequences, **given)
     if not new.return_state:
         return result
     outputs, *states = result
-    return (outputs, *tree.flatten(old.bound.in_cell_order(states)))
+    return (outputs, *tree.flatten(old._bound.in_cell_order(states)))
 
 
 def _is_ours(layer: Any) -> bool:
@@ -167,7 +167,7 @@ def _inside(layer: Any) -> list[Any]:
 
 
 def _against(layer: RNN) -> list[Reason]:
-    declared = layer.bound.equivalence
+    declared = layer._bound.equivalence
     if type(layer).call is not RNN.call:
         return [Reason("the layer has no call of its own", False, type(layer).__name__)]
     if layer.return_all_states or layer.train_initial_state:
@@ -205,8 +205,8 @@ def _convert(layer: Any) -> Any:
 
 
 def _convert_rnn(layer: RNN) -> Any:
-    declared = layer.bound.equivalence
-    new = _BUILTINS[layer.bound.builtin](
+    declared = layer._bound.equivalence
+    new = _BUILTINS[layer._bound.builtin](
         **builtin_arguments(layer.cell, declared),
         return_sequences=layer.return_sequences,
         return_state=layer.return_state,
@@ -222,7 +222,7 @@ def _convert_rnn(layer: RNN) -> Any:
     if not layer.built:
         return new
     weights = layer.weights if declared.weights is None else declared.weights()
-    states = [] if layer.states is None else layer.bound.in_builtin_order(layer.states)
+    states = [] if layer.states is None else layer._bound.in_builtin_order(layer.states)
     _fill(new, weights, states)
     return new
 

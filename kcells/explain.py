@@ -124,7 +124,7 @@ def explain(
         )
     layers = list(_recurrent_layers(layer_or_model))
     if inputs is None:
-        return Explanations(_explanation(layer, layer.plan) for layer in layers)
+        return Explanations(_explanation(layer, layer._plan) for layer in layers)
     return Explanations(map(_explain_call, _calls(layer_or_model, layers, inputs)))
 
 
@@ -134,18 +134,18 @@ def _recurrent_layers(layer: Any) -> Iterator[RNN]:
 
 def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
     if inputs is None:
-        return _explanation(layer, layer.plan)
+        return _explanation(layer, layer._plan)
     inputs = plain(inputs)
     mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
-    facts = CallFacts(kind_of(mask), obstacle=layer.obstacle)
-    return _explanation(layer, plan_for(layer.bound, Options.of(layer), inputs, facts))
+    facts = CallFacts(kind_of(mask), obstacle=layer._obstacle)
+    return _explanation(layer, plan_for(layer._bound, Options.of(layer), inputs, facts))
 
 
 def _explain_call(call: Call) -> Explanation:
     layer = call.cell.owner
     given = [call.sequences, call.states, call.mask]
     facts = CallFacts(
-        kind_of(call.mask), call.constants is not None, layer.obstacle, call.reset is not None
+        kind_of(call.mask), call.constants is not None, layer._obstacle, call.reset is not None
     )
     return _explanation(layer, plan_for(call.cell, call.options, given, facts))
 

@@ -22,7 +22,7 @@ def test_every_block_runs(tmp_path, monkeypatch):
     assert len(found) == 5
     for code in found:
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
-    assert kcells.RNN(kcells.cell("foo", 8)).bound.hoists
+    assert kcells.RNN(kcells.cell("foo", 8))._bound.hoists
     kcells.unregister("foo")
 
 

@@ -227,4 +227,4 @@ class BareCell:
 def test_cells_that_are_no_layers_may_have_several_owners():
     cell = BareCell()
     one, other = kcells.RNN(cell), kcells.RNN(cell)
-    assert one.bound.cell is other.bound.cell is cell
+    assert one._bound.cell is other._bound.cell is cell

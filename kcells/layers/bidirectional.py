@@ -19,19 +19,13 @@ from kcells.engine.rows import ends_from
 from kcells.engine.run import has_steps
 from kcells.errors import ConfigurationError, StructureError
 from kcells.layers.dtypes import cast_floats, computed_dtype
+from kcells.layers.merging import MERGES, check_merge_mode, merged
 from kcells.layers.rnn import RNN
 from kcells.registry import provenance
-from kcells.structure import child, map_leaves, outline, plain
+from kcells.structure import map_leaves, outline, plain
 from kcells.types import Structure, Tensor
 
 __all__ = ["Bidirectional"]
-
-_MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "concat": lambda forward, backward: ops.concatenate([forward, backward], axis=-1),
-    "sum": lambda forward, backward: forward + backward,
-    "ave": lambda forward, backward: (forward + backward) / 2,
-    "mul": lambda forward, backward: forward * backward,
-}
 
 
 def _of_both(name: str) -> property:
@@ -95,7 +89,7 @@ class Bidirectional(stock.Bidirectional):
         backward_layer: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_merge_mode(merge_mode)
+        check_merge_mode(merge_mode)
         # The base class knows the plain modes only.
         super().__init__(layer, "concat", weights, backward_layer, **kwargs)
         self.merge_mode = merge_mode
@@ -206,7 +200,7 @@ class Bidirectional(stock.Bidirectional):
 
         def merge(mode: str, a: Tensor, b: Tensor) -> Tensor:
             self._check_axes(mode, a)
-            return _MERGES[mode](a, b)
+            return MERGES[mode](a, b)
 
         return self._merged(forward, backward, merge)
 
@@ -236,7 +230,7 @@ class Bidirectional(stock.Bidirectional):
         """
         return (
             isinstance(layer, RNN)
-            and layer.plan.both_directions
+            and layer._plan.both_directions
             and type(layer).call is RNN.call
             and layer.activity_regularizer is None
             and layer.dtype_policy.name == self.dtype_policy.name
@@ -287,7 +281,7 @@ class Bidirectional(stock.Bidirectional):
             forward, backward = forward[0], backward[0]
         if self.merge_mode is None:
             return (forward, backward, *states)
-        output = _merge(plain(self.merge_mode), forward, backward, merge, "merge_mode", self.name)
+        output = merged(plain(self.merge_mode), forward, backward, merge, "merge_mode", self.name)
         return (output, *states) if self.return_state else output
 
     def _merge_specs(self, mode: str, forward: Any, backward: Any) -> keras.KerasTensor:
@@ -374,50 +368,6 @@ class Bidirectional(stock.Bidirectional):
 
 def _turned(leaf: Tensor) -> Tensor:
     return ops.flip(leaf, axis=1)
-
-
-def _check_merge_mode(merge_mode: Structure) -> None:
-    def check(mode: Any, path: str) -> None:
-        if mode is not None and mode not in _MERGES:
-            known = ", ".join(f'"{name}"' for name in _MERGES)
-            raise ConfigurationError(
-                f"Bidirectional: {path} is {mode!r}. Choose one of {known}, None, or a structure"
-                " of these like the outputs."
-            )
-
-    map_leaves(check, plain(merge_mode), "merge_mode")
-
-
-def _merge(
-    mode: Structure, forward: Any, backward: Any, merge: Any, path: str, who: str
-) -> Structure:
-    """Merges leaf by leaf; a mode for a container goes for all that is in it."""
-    if isinstance(forward, (dict, list, tuple)):
-        keys = list(forward) if isinstance(forward, dict) else range(len(forward))
-        if isinstance(mode, (dict, list, tuple)):
-            modes = dict(mode) if isinstance(mode, dict) else dict(enumerate(mode))
-            if set(modes) != set(keys):
-                raise StructureError(
-                    f'Bidirectional (layer "{who}"): {path} does not fit the outputs.\n'
-                    f"  outputs:    {outline(forward)}\n"
-                    f"  merge_mode: {mode!r}"
-                )
-        else:
-            modes = dict.fromkeys(keys, mode)
-        merged = [
-            _merge(modes[key], forward[key], backward[key], merge, child(path, key), who)
-            for key in keys
-        ]
-        if isinstance(forward, dict):
-            return dict(zip(keys, merged, strict=True))
-        if hasattr(forward, "_fields"):
-            return type(forward)(*merged)
-        return type(forward)(merged)
-    if isinstance(mode, (dict, list, tuple)):
-        raise StructureError(
-            f'Bidirectional (layer "{who}"): {path} is {mode!r}, and there is one tensor.'
-        )
-    return (forward, backward) if mode is None else merge(mode, forward, backward)
 
 
 def _shapes_to_specs(shapes: Structure) -> Structure:

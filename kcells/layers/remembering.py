@@ -16,7 +16,7 @@ __all__ = ["Remembering"]
 class Remembering(stock.RNN):
     """The part of `kcells.RNN` that is about states; see there."""
 
-    bound: BoundCell
+    _bound: BoundCell
     built: bool
     variable_dtype: str
     _memory: Memory | None
@@ -53,17 +53,17 @@ class Remembering(stock.RNN):
 
     @property
     def _who(self) -> str:
-        return f'{self.bound.name} (layer "{self.name}")'
+        return f'{self._bound.name} (layer "{self.name}")'
 
     def _build_memory(self, batch: int | None) -> None:
         if self._memory is not None:
             self.reset_state()
             return
-        self._memory = Memory.of(self.bound, batch, self.variable_dtype, self._who)
+        self._memory = Memory.of(self._bound, batch, self.variable_dtype, self._who)
 
     def get_initial_state(self, batch_size: Tensor) -> Structure:
         """The states that a sequence starts from, if nothing else is said."""
-        return self.bound.initial_state(batch_size)
+        return self._bound.initial_state(batch_size)
 
     def reset_state(self, states: Structure = None) -> None:
         """Sets what a stateful layer remembers.
@@ -84,7 +84,7 @@ class Remembering(stock.RNN):
                     "  Pass stateful=True, and call or build the layer first."
                 )
             return
-        self._memory.reset(self.bound, states, self._who)
+        self._memory.reset(self._bound, states, self._who)
 
     def reset_states(self, states: Structure = None) -> None:
         """Another name of `reset_state`, as in Keras."""

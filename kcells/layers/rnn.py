@@ -137,7 +137,7 @@ class RNN(Remembering):
         # Past the constructor of the base class, which refuses every state_size but
         # an int and a flat list.
         super(stock.RNN, self).__init__(**kwargs)
-        self.bound = BoundCell(cell, owner=self)
+        self._bound = BoundCell(cell, owner=self)
         self.cell = cell
         options = Options.given(
             {
@@ -159,27 +159,27 @@ class RNN(Remembering):
         self._memory: Memory | None = None
         for name, value in dataclasses.asdict(options).items():
             setattr(self, name, value)
-        self.obstacle = ""  # What kept a loop from being compiled when it was last traced.
+        self._obstacle = ""  # What kept a loop from being compiled when it was last traced.
         self.supports_masking = True
         self._batch: int | None = None
         self._traces = Traces()
         if cell.state_size is not None:
-            self.bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
-        if dispatch == "require" and self.plan.path != "fused":
-            raise cannot_dispatch(self.bound.name, self.plan.required)
-        self.supports_jit = dispatch == "never" or self.plan.under_xla
+            self._bound.declared_sizes  # noqa: B018  # raises here rather than at the first call
+        if dispatch == "require" and self._plan.path != "fused":
+            raise cannot_dispatch(self._bound.name, self._plan.required)
+        self.supports_jit = dispatch == "never" or self._plan.under_xla
 
     # -- What the base class exposes as attributes
 
     @property
     def state_size(self) -> Structure:
         """The cell's `state_size`, in a list if it is a single shape."""
-        return [self.cell.state_size] if self.bound.single_state else plain(self.cell.state_size)
+        return [self.cell.state_size] if self._bound.single_state else plain(self.cell.state_size)
 
     @property
-    def plan(self) -> Plan:
+    def _plan(self) -> Plan:
         """How this layer runs its loop on this machine, if it meets what the last trace met."""
-        return plan_for(self.bound, Options.of(self), call=CallFacts(obstacle=self.obstacle))
+        return plan_for(self._bound, Options.of(self), call=CallFacts(obstacle=self._obstacle))
 
     # -- Building
 
@@ -200,9 +200,9 @@ class RNN(Remembering):
         self.built = True
 
     def _build_cell(self, sequences: Structure, constants_shape: Structure = None) -> None:
-        build_for(self.bound, one_step(sequences), constants_shape, self.compute_dtype)
-        if self.train_initial_state and self.bound.trained is None:
-            self.bound.trained = trained_states(self, self.bound)
+        build_for(self._bound, one_step(sequences), constants_shape, self.compute_dtype)
+        if self.train_initial_state and self._bound.trained is None:
+            self._bound.trained = trained_states(self, self._bound)
 
     # -- Calling
 
@@ -237,7 +237,7 @@ class RNN(Remembering):
         )
         remembered = self._memory if options.stateful else None
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
-        states = first_states(self.bound, given.initial_state, remembered, batch, training)
+        states = first_states(self._bound, given.initial_state, remembered, batch, training)
         check_sizes_at_run_time(given, states, self._who)
         fresh = None if given.reset is None else self._fresh(batch, training)
         facts = CallFacts(
@@ -246,23 +246,23 @@ class RNN(Remembering):
             resets=given.reset is not None,
         )
         tensors = [given.sequences, states, fresh, given.mask, given.reset, constants]
-        plan = plan_for(self.bound, options, tensors, facts)
+        plan = plan_for(self._bound, options, tensors, facts)
         call = Call(
-            self.bound,
+            self._bound,
             options,
             plan,
             given.sequences,
             states,
             from_zeros=given.initial_state is None
             and remembered is None
-            and self.bound.trained is None
+            and self._bound.trained is None
             and is_keras_cell(self.cell),
             mask=given.mask,
             reset=given.reset,
             fresh=fresh,
             constants=constants,
             training=training,
-            outputs=self._traces.for_plan(plan, self.bound, given.sequences, constants),
+            outputs=self._traces.for_plan(plan, self._bound, given.sequences, constants),
         )
         check_export(call, self._traces.lengths, self._who)
         note_call(call)
@@ -270,12 +270,12 @@ class RNN(Remembering):
 
     def _fresh(self, batch: Tensor, training: bool) -> Structure:
         """What a step starts from that starts anew, whatever the call has started from."""
-        return first_states(self.bound, None, None, batch, training)
+        return first_states(self._bound, None, None, batch, training)
 
     def _finish(self, call: Call, ran: Ran) -> Structure:
         """The second half of `call`: remembers the states, and says what it was asked for."""
         if call.obstacles:
-            self.obstacle = next(filter(None, call.obstacles), "")
+            self._obstacle = next(filter(None, call.obstacles), "")
         if call.options.stateful and self._memory is not None:
             self._memory.write(ran.states)
         outputs = cast_floats(ran.outputs, self.compute_dtype)
@@ -315,7 +315,7 @@ class RNN(Remembering):
         given = self._checks(Options.of(self)).check(
             sequences, initial_state, mask, constants, reset, lengths
         )
-        outputs = self._traces.outputs(self.bound, given.sequences, constants)
+        outputs = self._traces.outputs(self._bound, given.sequences, constants)
         return self._spec(given.sequences, outputs)
 
     def compute_output_shape(
@@ -327,11 +327,11 @@ class RNN(Remembering):
         """The shapes of what `call` would return."""
         sequences = shape_leaves(sequences_shape)
         agree(sequences, "inputs", self._who)
-        outputs = declared_outputs(self.bound, self.compute_dtype)
+        outputs = declared_outputs(self._bound, self.compute_dtype)
         if outputs is None:
             self._build_cell(sequences, constants_shape)
             constants = None if constants_shape is None else shape_leaves(constants_shape)
-            outputs = self._traces.outputs(self.bound, sequences, constants)
+            outputs = self._traces.outputs(self._bound, sequences, constants)
         return tree.map_structure(lambda s: tuple(s.shape), self._spec(sequences, outputs))
 
     def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
@@ -343,11 +343,11 @@ class RNN(Remembering):
         kept = mask if self.return_sequences else None
         # Any trace tells the structure, and after a call there is one.
         known = self._traces.latest
-        known = self._traces.outputs(self.bound, sequences, None) if known is None else known
+        known = self._traces.outputs(self._bound, sequences, None) if known is None else known
         outputs = tree.map_structure(lambda _: kept, known)
         if not self.return_state:
             return outputs
-        return self._with_states(outputs, tree.map_structure(lambda _: None, self.bound.sizes))
+        return self._with_states(outputs, tree.map_structure(lambda _: None, self._bound.sizes))
 
     # -- Outputs
 
@@ -359,17 +359,17 @@ class RNN(Remembering):
         if not self.return_state:
             return result
         lead = (batch, time) if self.return_all_states else (batch,)
-        return self._with_states(result, state_specs(self.bound, lead, self.compute_dtype))
+        return self._with_states(result, state_specs(self._bound, lead, self.compute_dtype))
 
     def _with_states(self, outputs: Structure, states: Structure) -> tuple[Structure, ...]:
-        if self.bound.single_state or isinstance(states, (list, tuple)):
+        if self._bound.single_state or isinstance(states, (list, tuple)):
             return (outputs, *states)
         return (outputs, states)
 
     def _checks(self, options: Options) -> CallChecks:
         memory = self._memory if options.stateful else None
         remembered = None if memory is None else memory.batch_size
-        return CallChecks(self._who, self.bound, options.unroll, remembered)
+        return CallChecks(self._who, self._bound, options.unroll, remembered)
 
     # -- Saving
 

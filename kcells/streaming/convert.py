@@ -263,7 +263,7 @@ class _Walk:
         first = cast_floats(layer.get_initial_state(1), layer.compute_dtype)
         states = {"cell": _inputs_like(first, batch, f"{name}_state")}
         if mask is not None:
-            outputs = layer._traces.outputs(layer.bound, plain(sequences), constants)
+            outputs = layer._traces.outputs(layer._bound, plain(sequences), constants)
             last = output_specs(outputs, (1,), layer.compute_dtype)
             states["last"] = _inputs_like(last, batch, f"{name}_last")
         call_args = {} if constants is None else {"constants": constants}

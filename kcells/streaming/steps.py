@@ -84,7 +84,7 @@ class RecurrentStep(keras.layers.Layer):
     def compute_mask(self, sequences: Structure, previous_mask: Structure = None) -> Structure:
         """The mask of the outputs, where they are sequences; the states have none."""
         outputs = self.layer._traces.latest
-        states = {"cell": self.layer.bound.sizes} | ({"last": outputs} if self.is_masked else {})
+        states = {"cell": self.layer._bound.sizes} | ({"last": outputs} if self.is_masked else {})
         mask = combine(previous_mask, plain(sequences), self.name)
         kept = mask if self.layer.return_sequences else None
         of_outputs = map_leaves(lambda _, path: kept, outputs)

@@ -169,14 +169,14 @@ class Subject:
         given = None if states is None else map_leaves(lambda leaf, _: _tensor(leaf), states)
         outputs, *after = layer(inputs, initial_state=given, **arguments)
         flat = tree.flatten(after)
-        return Run(as_numpy(outputs), as_numpy(tree.pack_sequence_as(layer.bound.sizes, flat)))
+        return Run(as_numpy(outputs), as_numpy(tree.pack_sequence_as(layer._bound.sizes, flat)))
 
     def stepped(
         self, inputs: Structure, states: Structure = None, training: bool = False, cell: Any = None
     ) -> Run:
         """What the cell gives, called step by step from Python: no layer, no loop."""
         layer = self.layer(cell, trained=cell is None)
-        bound = layer.bound
+        bound = layer._bound
         first = tree.flatten(inputs)[0]
         batch, outputs = first.shape[0], []
         state = bound.initial_state(batch, training) if states is None else states
@@ -246,7 +246,7 @@ class Subject:
     def gradients_from_start(self) -> Gradients:
         """The same from the cell's own initial state."""
         layer, differentiate = self._usual
-        states = tree.flatten(layer.bound.initial_state(BATCH))
+        states = tree.flatten(layer._bound.initial_state(BATCH))
         leaves = tree.flatten(self.inputs) + [ops.convert_to_numpy(state) for state in states]
         return self.named(layer, differentiate, leaves)
 

@@ -133,5 +133,5 @@ def test_what_is_declared_is_what_the_cell_can_do(info):
     can = {"loop"}
     for case in cases_for(registry.load(info.qualified_id), None, None):
         cell = kcells.cell(info.qualified_id, **case.arguments)
-        can.add(kcells.RNN(cell, dispatch="auto").plan.path)
+        can.add(kcells.RNN(cell, dispatch="auto")._plan.path)
     assert set(info.paths) == can

@@ -62,7 +62,7 @@ class Parity:
         def call(leaves):
             x, mask, *states = leaves
             mask = ops.greater(mask, 0.5) if self.masked else None
-            states = tree.pack_sequence_as(self.fused.bound.sizes, states)
+            states = tree.pack_sequence_as(self.fused._bound.sizes, states)
             return tree.flatten(layer(x, initial_state=states, mask=mask))
 
         return call
@@ -70,7 +70,7 @@ class Parity:
     def worst(self, kind="none"):
         """The largest difference of any result or gradient, relative to the largest entry."""
         mask = np.ones((BATCH, TIME)) if kind == "none" else mask_of(kind)
-        states = tree.flatten(self.loop.bound.sizes)
+        states = tree.flatten(self.loop._bound.sizes)
         leaves = [
             self.rng.normal(size=(BATCH, TIME, FEATURES)),
             mask,

@@ -40,8 +40,8 @@ def crossed(*names):
 @pytest.mark.parametrize("options", crossed("go_backwards", "return_sequences"))
 def test_without_a_mask(name, options, kernels, float64, rng):
     parity = Parity(CELLS[name](), rng, masked=False, **options)
-    assert parity.fused.plan.calls_kernel
-    assert not parity.loop.plan.calls_kernel
+    assert parity.fused._plan.calls_kernel
+    assert not parity.loop._plan.calls_kernel
     parity.check()
 
 
@@ -67,7 +67,7 @@ def test_in_other_dtypes(name, dtype, tolerance, kernels, rng):
     keras.config.set_dtype_policy(dtype)
     parity = Parity(CELLS[name](), rng, dtype=dtype, return_sequences=True)
     compute_dtype = parity.fused.compute_dtype
-    assert parity.fused.plan.calls_kernel == (compute_dtype in kernels.dtypes)
+    assert parity.fused._plan.calls_kernel == (compute_dtype in kernels.dtypes)
     for kind in ("right-padded", "holes"):
         parity.check(kind, tolerance)
 

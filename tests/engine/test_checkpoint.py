@@ -341,7 +341,7 @@ def test_a_linear_cell_with_checkpoints(float64, rng, way):
         kcells.RNN(cell, return_sequences=True, **o)
         for o in ({"checkpoint": True}, {"checkpoint": 2, "parallel": "never"}, {})
     ]
-    assert [layer.plan.path for layer in layers] == ["parallel", "loop", "parallel"]
+    assert [layer._plan.path for layer in layers] == ["parallel", "loop", "parallel"]
     first, second, third = (call(layer, x, way=way, mask=HOLES, training=True) for layer in layers)
     assert_same(first, third)
     assert_same(second, third)

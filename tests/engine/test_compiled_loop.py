@@ -274,7 +274,7 @@ def obstacle_of(cell, x, **arguments):
     layer = kcells.RNN(cell, return_sequences=True)
     layer.build(x.shape)
     results = in_a_graph(layer, x, **arguments)
-    (reason,) = (r for r in layer.plan.reasons if r.condition == "the step can be compiled")
+    (reason,) = (r for r in layer._plan.reasons if r.condition == "the step can be compiled")
     return results, reason
 
 
@@ -313,7 +313,7 @@ def test_a_gradient_for_a_tensor_that_a_step_reaches_for(rng, loops):
 
     assert abs(float(gradient(tf.constant(0.5)))) > 1e-3
     assert not loops
-    assert "reaches for a tensor" in layer.obstacle
+    assert "reaches for a tensor" in layer._obstacle
 
 
 def test_another_trace_may_have_no_obstacle(rng, loops):
@@ -335,9 +335,9 @@ def test_another_trace_may_have_no_obstacle(rng, loops):
         return layer(x)
 
     assert compiled(0.5)
-    assert layer.obstacle == ""
+    assert layer._obstacle == ""
     with_a_tensor_of_the_graph(tf.constant(0.5))
-    assert "reaches for a tensor" in layer.obstacle
+    assert "reaches for a tensor" in layer._obstacle
     assert not kcells.explain(layer).reasons[-1].holds
     assert compiled(0.5)
     assert kcells.explain(layer).reasons[-1].holds

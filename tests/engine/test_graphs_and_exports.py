@@ -91,7 +91,7 @@ def test_uncompiled_in_a_model(rng, masked, length, kind):
     loop = kcells.RNN(layer.cell, parallel="never")
     mask = (x != 0.0).any(-1) if masked else None
     close(model.predict(x, verbose=0), loop(x, mask=mask), 1e-5)
-    assert layer.plan.path == "parallel"
+    assert layer._plan.path == "parallel"
 
 
 @on_tensorflow
@@ -155,8 +155,8 @@ def test_an_obstacle_in_a_stack(rng):
     first, second = (model.predict(x, verbose=0) for _ in range(2))
     assert np.isfinite([*losses, model.evaluate(x, target, verbose=0)]).all()
     assert np.abs(first - second).max() > 1e-6
-    assert "updates variables" in layer.obstacle
-    noisy, linear = layer.plan.members
+    assert "updates variables" in layer._obstacle
+    noisy, linear = layer._plan.members
     assert (noisy.path, noisy.compiles) == ("loop", False)
     assert (linear.path, linear.compiles) == ("parallel", True)
 

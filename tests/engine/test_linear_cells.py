@@ -54,7 +54,7 @@ def test_subclasses(float64, rng, kind, path, factor):
     cell, plain = built(kind()), built(Gated())
     assert cell.is_linear == (path == "parallel")
     layer = kcells.RNN(cell, return_sequences=True)
-    assert layer.plan.path == path
+    assert layer._plan.path == path
     close(layer(x), factor * kcells.RNN(plain, return_sequences=True)(x))
 
 
@@ -67,7 +67,7 @@ def test_bare_coefficients(float64, rng, masked):
     mask = rng.random((BATCH, TIME)) < 0.6 if masked else None
     options = {"return_sequences": True, "return_state": True}
     auto, never = (kcells.RNN(cell, parallel=p, **options) for p in ("auto", "never"))
-    assert (auto.plan.path, never.plan.path) == ("parallel", "loop")
+    assert (auto._plan.path, never._plan.path) == ("parallel", "loop")
     assert_same(call(auto, x, mask=mask), call(never, x, mask=mask))
 
 

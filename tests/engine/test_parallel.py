@@ -179,7 +179,7 @@ def test_lengths(float64, rng, branch, kind, length, way):
     mask = rng.random((BATCH, length)) < 0.7
     states = cell.random_states(rng, BATCH)
     layer = kcells.RNN(cell, return_sequences=True, return_state=True)
-    assert layer.plan.path == "parallel"
+    assert layer._plan.path == "parallel"
     got, found = call(layer, x, cell.packed(states), way, mask=mask)
     every, _, after = run(cell.numpy_step(), {"x": x}, states, mask)
     close(got, flat(every) + flat(after))
@@ -296,7 +296,7 @@ def test_other_precisions(rng, kind, policy, tolerance):
         kcells.RNN(cell, return_sequences=True, return_state=True, parallel=p)
         for p in ("auto", "never")
     )
-    assert layer.plan.path == "parallel"
+    assert layer._plan.path == "parallel"
     ours, theirs = layer(x, mask=mask), loop(x, mask=mask)
     for a, b in zip(tree.flatten(ours), tree.flatten(theirs), strict=True):
         assert keras.backend.standardize_dtype(a.dtype) == layer.compute_dtype
@@ -409,7 +409,7 @@ class Sometimes(Gated):
 
 def test_a_cell_that_says_it_is_not_linear_runs_in_a_loop(float64, rng, scans):
     layer = kcells.RNN(built(Sometimes), return_sequences=True)
-    assert layer.plan.path == "loop"
+    assert layer._plan.path == "loop"
     x = rng.normal(size=(BATCH, TIME, FEATURES))
     assert np.abs(numbers(layer(x))[0]).max() < 1.0
     assert not scans

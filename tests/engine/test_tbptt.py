@@ -196,7 +196,7 @@ def test_a_linear_cell_runs_in_the_loop(float64, rng):
     layer = kcells.RNN(
         cell, tbptt=2, return_sequences=True, return_state=True, zero_output_for_mask=True
     )
-    assert layer.plan.path == "loop"
+    assert layer._plan.path == "loop"
     ours = call(layer, x, states, mask=MASKS["holes"])
     assert_same(ours, in_pieces(cell, x, states, MASKS["holes"], 2))
     reasons = {r.condition: r for r in kcells.explain(layer).reasons if not r.holds}

@@ -29,7 +29,7 @@ def test_transforms_of_torch(float64, rng, kind, sequences):
 
     def found(parallel):
         layer = kcells.RNN(cell, return_sequences=sequences, parallel=parallel)
-        assert (layer.plan.path == "parallel") == (parallel == "auto")
+        assert (layer._plan.path == "parallel") == (parallel == "auto")
 
         def flat(x):
             return torch.cat([leaf.sin().flatten(1) for leaf in tree.flatten(layer(x))], -1)

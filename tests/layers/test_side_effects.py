@@ -143,7 +143,7 @@ def test_a_loss_in_double_precision():
 @pytest.mark.parametrize("cell", [keras.layers.LSTMCell, keras.layers.GRUCell])
 def test_a_cell_of_keras_with_an_activity_regularizer_runs_step_by_step(cell):
     layer = kcells.RNN(cell(UNITS, activity_regularizer="l2"), dispatch="auto")
-    assert not layer.plan.calls_kernel
+    assert not layer._plan.calls_kernel
     outputs = layer(X)
     assert len(layer.losses) == 1
     assert float(layer.losses[0]) >= 0.01 * float(ops.sum(outputs**2)) / BATCH

@@ -29,7 +29,7 @@ def stack(fast, **options):
     choice = "auto" if fast else "never"
     layer = kcells.build(cells, dispatch=choice, parallel=choice, return_state=True, **options)
     layer.build((BATCH, TIME, FEATURES))
-    assert bool(layer.plan.members) == fast
+    assert bool(layer._plan.members) == fast
     return layer
 
 
@@ -85,15 +85,15 @@ def test_length_zero():
 
 def test_the_plan_and_its_explanation():
     layer = stack(True)
-    assert [member.path for member in layer.plan.members] == ["fused", "parallel", "fused", "loop"]
-    assert layer.plan.path == "loop"
+    assert [member.path for member in layer._plan.members] == ["fused", "parallel", "fused", "loop"]
+    assert layer._plan.path == "loop"
     reasons = kcells.explain(layer).reasons
     assert reasons[0].detail == "cell 0: fused, cell 1: parallel, cell 2: fused, cell 3: loop"
     assert any(r.condition.startswith("cell 3: ") and not r.holds for r in reasons)
 
 
 def test_all_cells_have_to_be_built_ins_for_require():
-    assert kcells.build(["lstm", "gru"], 3, dispatch="require").plan.path == "fused"
+    assert kcells.build(["lstm", "gru"], 3, dispatch="require")._plan.path == "fused"
     with pytest.raises(kcells.errors.DispatchError, match="cell 1: the cell declares"):
         kcells.build(["lstm", "simple_rnn"], 3, dispatch="require")
 
@@ -106,7 +106,7 @@ def test_constants_and_subclasses_run_as_one_cell(rng):
 
     cells = [keras.layers.LSTMCell(3), keras.layers.GRUCell(2)]
     layer = kcells.RNN(Noted(cells), dispatch="auto")
-    assert not layer.plan.members
+    assert not layer._plan.members
     x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
     plain = kcells.RNN(kcells.StackedCells(cells), dispatch="auto")
     np.testing.assert_allclose(
@@ -122,16 +122,16 @@ def test_stacks_that_do_more_than_run_their_cells(rng):
 
     x = sequences(rng)
     plain = kcells.RNN(kcells.StackedCells([Gated()]))
-    assert len(plain.plan.members) == 1
+    assert len(plain._plan.members) == 1
     halved = kcells.RNN(Halved([plain.cell.cells[0]]))
-    assert not halved.plan.members
+    assert not halved._plan.members
     close(halved(x), 0.5 * ops.convert_to_numpy(plain(x)), 1e-5)
 
 
 def test_a_stack_keeps_its_loss(rng):
     stack = kcells.StackedCells([Gated(), Bare()], activity_regularizer="l2")
     layer = kcells.RNN(stack, unroll=True)
-    assert layer.plan.members == kcells.RNN(stack).plan.members == ()
+    assert layer._plan.members == kcells.RNN(stack)._plan.members == ()
     x = sequences(rng)
     layer(x)
     found = sum(map(float, numbers(layer.losses)))

@@ -25,7 +25,7 @@ __all__ = ["linear_recurrence", "project_inputs"]
 )
 def project_inputs(subject: Subject) -> None:
     layer = subject.layer()
-    bound = layer.bound
+    bound = layer._bound
     if not bound.hoists:
         raise NotApplicableError("the cell does not split its step")
     for training in (False, True):
@@ -62,7 +62,7 @@ def _time_first(inputs: Structure) -> Structure:
 )
 def linear_recurrence(subject: Subject) -> None:
     layer = subject.layer()
-    if not layer.bound.is_linear:
+    if not layer._bound.is_linear:
         raise NotApplicableError("the cell declares no linear_recurrence")
     states, outputs = _at_once(layer, subject)
     expected = subject.stepped(subject.inputs, subject.states)
@@ -72,7 +72,7 @@ def linear_recurrence(subject: Subject) -> None:
 
 def _at_once(layer: RNN, subject: Subject) -> tuple[Structure, Structure]:
     """States and outputs `(time, batch, ...)`, the recurrence itself in Python."""
-    bound = layer.bound
+    bound = layer._bound
     projected = bound.project(_time_first(subject.inputs), training=False)
     recurrence = bound.linear_recurrence(projected)
     sequences = []

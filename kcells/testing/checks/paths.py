@@ -54,7 +54,7 @@ def _same(found: Gradients, expected: Gradients, what: str) -> None:
 )
 def equivalent(subject: Subject) -> None:
     layer = subject.layer(dispatch="auto")
-    declared = layer.bound.equivalence
+    declared = layer._bound.equivalence
     if declared.builtin is None:
         raise NotApplicableError("the cell declares no equivalent")
     if not declared.holds:
@@ -69,10 +69,10 @@ def equivalent(subject: Subject) -> None:
         weights = declared.weights() if declared.weights else layer.trainable_weights
         values = map(keras.ops.convert_to_tensor, weights)
         mapping = zip(builtin.trainable_variables, values, strict=True)
-        states = layer.bound.in_builtin_order(states)
+        states = layer._bound.in_builtin_order(states)
         with keras.StatelessScope(list(mapping)):
             outputs, *after = builtin(inputs, initial_state=states)
-        return [outputs, *tree.flatten(layer.bound.in_cell_order(after))]
+        return [outputs, *tree.flatten(layer._bound.in_cell_order(after))]
 
     found = subject.named(layer, Differentiated(layer, call))
     expected = subject.gradients
@@ -89,7 +89,7 @@ def equivalent(subject: Subject) -> None:
 
 def _check_weights(layer: RNN, builtin: RNN) -> None:
     """Raises `ViolationError` unless the declared weights have the shapes of the built-in's."""
-    declared = layer.bound.equivalence
+    declared = layer._bound.equivalence
     given = declared.weights() if declared.weights else layer.trainable_weights
     found = [tuple(weight.shape) for weight in given]
     needed = [tuple(weight.shape) for weight in builtin.trainable_weights]
@@ -104,8 +104,8 @@ def _check_weights(layer: RNN, builtin: RNN) -> None:
 
 def _builtin(layer: RNN) -> RNN:
     """A layer around the built-in cell, whose weights are to be set."""
-    declared = layer.bound.equivalence
-    cell_class = _BUILTIN_CELLS[layer.bound.builtin]
+    declared = layer._bound.equivalence
+    cell_class = _BUILTIN_CELLS[layer._bound.builtin]
     known = cell_class(1).get_config().keys()
     arguments = builtin_arguments(layer.cell, declared).items()
     cell = cell_class(**{key: value for key, value in arguments if key in known and key != "name"})

@@ -33,10 +33,10 @@ def mixed_precision(subject: Subject) -> None:
             )
     outputs, *states = layer(subject.inputs)
     _check_all(outputs, "outputs")
-    _check_all(tree.pack_sequence_as(layer.bound.sizes, tree.flatten(states)), "states")
+    _check_all(tree.pack_sequence_as(layer._bound.sizes, tree.flatten(states)), "states")
     # What a step itself gives, before a layer casts it.
     first = map_leaves(lambda leaf, _: _as_computed(leaf), Subject.step(subject.inputs, 0))
-    outputs, states = layer.bound(first, layer.bound.initial_state(BATCH))
+    outputs, states = layer._bound(first, layer._bound.initial_state(BATCH))
     _check_all(outputs, "outputs of a step")
     _check_all(states, "states of a step")
 

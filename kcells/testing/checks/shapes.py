@@ -21,9 +21,9 @@ __all__ = ["initial_state", "output_size", "state_size"]
 )
 def state_size(subject: Subject) -> None:
     layer = subject.layer()
-    states = layer.bound.initial_state(BATCH)
-    _, new = layer.bound(Subject.step(subject.inputs, 0), states)
-    check_leaves(new, layer.bound.sizes, "states", layer.bound.compute_dtype)
+    states = layer._bound.initial_state(BATCH)
+    _, new = layer._bound(Subject.step(subject.inputs, 0), states)
+    check_leaves(new, layer._bound.sizes, "states", layer._bound.compute_dtype)
     pairs = zip(leaves_with_paths(new, "states"), tree.flatten(states), strict=True)
     for (path, after), before in pairs:
         dtypes = [keras.backend.standardize_dtype(leaf.dtype) for leaf in (before, after)]
@@ -39,16 +39,16 @@ def output_size(subject: Subject) -> None:
     declared = getattr(layer.cell, "output_size", None)
     if declared is None:
         raise NotApplicableError("the cell declares no output_size: kcells infers it")
-    sizes = size_structure(declared, "output_size", layer.bound.name)
-    outputs, _ = layer.bound(Subject.step(subject.inputs, 0), layer.bound.initial_state(BATCH))
-    check_leaves(outputs, sizes, "outputs", layer.bound.compute_dtype)
+    sizes = size_structure(declared, "output_size", layer._bound.name)
+    outputs, _ = layer._bound(Subject.step(subject.inputs, 0), layer._bound.initial_state(BATCH))
+    check_leaves(outputs, sizes, "outputs", layer._bound.compute_dtype)
 
 
 @law("initial_state", "get_initial_state(batch_size) gives states of the shapes of state_size.")
 def initial_state(subject: Subject) -> None:
     layer = subject.layer()
-    states = layer.bound.initial_state(BATCH)
-    check_leaves(states, layer.bound.sizes, "initial states", layer.bound.compute_dtype)
+    states = layer._bound.initial_state(BATCH)
+    check_leaves(states, layer._bound.sizes, "initial states", layer._bound.compute_dtype)
 
 
 def check_leaves(found: Structure, sizes: Structure, root: str, dtype: str) -> None:

@@ -155,7 +155,7 @@ def test_nothing_above_and_nothing_below_is_nothing(dtype):
     """Inputs of zeros ask for nothing, once the stabilizer is too large for its exponential."""
     layer = make(np.random.default_rng(0), dtype=dtype, use_bias=False)
     inputs = np.zeros((1, 2, FEATURES), dtype)
-    states = [np.zeros(size.batched(1), dtype) for size in layer.bound.sizes]
+    states = [np.zeros(size.batched(1), dtype) for size in layer._bound.sizes]
     states[2] += 200.0
     np.testing.assert_array_equal(as_numpy(layer(inputs, initial_state=states)[0]), 0.0)
 
@@ -164,7 +164,7 @@ def in_float16(n):
     """A step of a memory of ones and keys `n`, with `q = 0.01`; the stabilizer leaves it alone."""
     layer = make(np.random.default_rng(0), dtype="mixed_float16", use_bias=False)
     layer.cell.kernel.assign(np.ones(layer.cell.kernel.shape))
-    states = [np.ones(size.batched(1), "float16") for size in layer.bound.sizes]
+    states = [np.ones(size.batched(1), "float16") for size in layer._bound.sizes]
     states[1] *= n
     states[2] *= 200.0
     return layer, [np.full((1, 1, FEATURES), 0.01 / FEATURES, "float16"), *states]
