@@ -6,8 +6,11 @@ Keras fixes its backend at import, so a process tests one backend.
 from __future__ import annotations
 
 import functools
+import importlib.machinery
+import importlib.util
 import itertools
 import os
+import sys
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -28,6 +31,15 @@ from kcells.testing.parametrize import Check
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Lets the whole kit run on any backend, which takes an hour on some."""
     parser.addoption("--all-laws", action="store_true", help="every law and case for every cell")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes `tests` mean the folder here: tf2onnx installs its own as a package of this name."""
+    tests = importlib.util.module_from_spec(
+        importlib.machinery.ModuleSpec("tests", None, is_package=True)
+    )
+    tests.__path__ = [str(config.rootpath / "tests")]
+    sys.modules["tests"] = tests
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -36,7 +36,6 @@ FORMATS = {
     "jax": ("onnx", "tf_saved_model"),
     "torch": ("onnx", "torch"),
 }
-SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "tf_saved_model": "", "torch": ".pt2"}
 PACKAGES = ("kcells", "keras", "tensorflow", "jax", "torch", "tf2onnx", "jax2onnx", "onnx")
 PACKAGES += ("onnxruntime", "ai-edge-litert")
 VARIANTS = {
@@ -154,6 +153,8 @@ def layer_of(name: str, **options: Any) -> Any:
 
 def tried(model: Any, arrays: Any, form: str) -> dict[str, Any]:
     """What became of one export: `difference`, or `error` and whether there is a `file`."""
+    from kcells.files import SUFFIXES
+
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / f"model{SUFFIXES[form]}"
@@ -169,6 +170,8 @@ def difference(model: Any, arrays: Any, form: str, path: Path) -> float:
     import numpy as np
     from keras import tree
 
+    from kcells.files import run_file
+
     wanted = tree.flatten(model.predict(arrays, verbose=0))
     names = [one.name for one in model.inputs]
     pairs = zip(wanted, run_file(form, path, arrays, names), strict=True)
@@ -177,64 +180,6 @@ def difference(model: Any, arrays: Any, form: str, path: Path) -> float:
     ]
     # NaN is no number, and no agreement.
     return float(np.nan_to_num(np.max(found), nan=np.inf))
-
-
-def run_file(form: str, path: Path, arrays: Any, names: Sequence[str]) -> list[Any]:
-    """What the runtime of a format makes of a file.
-
-    Args:
-        form: the format, as `model.export` calls it.
-        path: the file.
-        arrays: a structure of arrays like the inputs of the model.
-        names: the names of these inputs, in the order of `keras.tree.flatten`.
-
-    Returns:
-        The outputs, as arrays, in the order of `keras.tree.flatten`.
-    """
-    from keras import tree
-
-    by_name = {"onnx": _by_onnxruntime, "litert": _by_litert}
-    if form in by_name:
-        return by_name[form](str(path), dict(zip(names, tree.flatten(arrays), strict=True)))
-    return {"tf_saved_model": _by_tensorflow, "torch": _by_torch}[form](str(path), arrays)
-
-
-def _by_onnxruntime(path: str, named: dict[str, Any]) -> list[Any]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return list(session.run(None, _as_in_file([one.name for one in session.get_inputs()], named)))
-
-
-def _by_litert(path: str, named: dict[str, Any]) -> list[Any]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(model_path=path).get_signature_runner()
-    found = run(**_as_in_file(list(run.get_input_details()), named))
-    return [found[name] for name in sorted(found)]
-
-
-def _as_in_file(inputs: list[str], named: dict[str, Any]) -> dict[str, Any]:
-    """Arrays by the names in a file; that of a single input need not be the one in Keras."""
-    return dict(zip(inputs, named.values(), strict=True)) if len(named) == 1 else named
-
-
-def _by_tensorflow(path: str, arrays: Any) -> list[Any]:
-    import tensorflow as tf
-    from keras import tree
-
-    loaded = tf.saved_model.load(path)
-    found = loaded.serve(tree.map_structure(tf.constant, arrays))
-    return [leaf.numpy() for leaf in tree.flatten(found)]
-
-
-def _by_torch(path: str, arrays: Any) -> list[Any]:
-    import torch
-    from keras import tree
-
-    program = torch.export.load(path).module()
-    found = program(tree.map_structure(torch.tensor, arrays))
-    return [leaf.detach().cpu().numpy() for leaf in tree.flatten(found)]
 
 
 def first_line(error: Exception) -> str:

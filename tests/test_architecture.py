@@ -32,7 +32,7 @@ ORDER = [
     {"engine"},
     {"layers"},
     {"build"},
-    {"saving", "explain", "convert", "streaming"},
+    {"saving", "explain", "convert", "streaming", "files"},
     {"bench", "testing"},
     {"commands"},
     {"__init__", "__main__"},
@@ -41,7 +41,11 @@ RANK = {unit: rank for rank, units in enumerate(ORDER) for unit in units}
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    parts = (
+        path.relative_to(ROOT.parent if ROOT in path.parents else path.parents[1])
+        .with_suffix("")
+        .parts
+    )
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -84,7 +88,7 @@ def top(name: str) -> str:
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(ROOT if ROOT in path.parents else path.parents[1]).as_posix()
 
 
 each_file = pytest.mark.parametrize("path", FILES, ids=relative)
@@ -156,7 +160,7 @@ def test_no_plugin_is_imported(path):
 def test_a_backend_is_imported_in_its_own_module_alone(path):
     found = {top(name) for name in imports(path)} & {*BACKENDS, "jaxlib", "flax", "tf_keras"}
     # tensorflow.py, and tensorflow_own_loop.py beside it.
-    folders = {"engine/backends", "bench/backends", "testing/backends"}
+    folders = {"engine/backends", "bench/backends", "testing/backends", "files/backends"}
     own = {path.stem.partition("_")[0]} if relative(path.parent) in folders else set()
     # Keras 2 is what one cell is measured against.
     own |= {"tf_keras"} if relative(path) == "bench/backends/tensorflow_keras_2.py" else set()

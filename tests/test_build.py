@@ -292,9 +292,10 @@ def test_the_nearest_argument_is_suggested(wrong, right):
 def test_all_arguments_are_listed():
     layer_takes = "activity_regularizer, autocast, checkpoint, compile, dispatch, dtype,"
     layer_takes += (
-        " go_backwards, input_shape, name, parallel, return_sequences, return_state, stateful,"
+        " go_backwards, input_shape, name, parallel, return_all_states, return_sequences,"
+        " return_state, stateful, tbptt, train_initial_state,"
     )
-    more = "tbptt, trainable, unroll, zero_output_for_mask"
+    more = "trainable, unroll, zero_output_for_mask"
     assert refused(PlainCell, 4, zebra=1) == (
         'neither the layer nor the cell PlainCell takes an argument "zebra".\n'
         "  The cell takes: scale, units.\n"

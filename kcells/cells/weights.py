@@ -52,9 +52,9 @@ class WeightsCell(Cell):
     ...     def __init__(self, scale_initializer="ones", **kwargs):
     ...         super().__init__(**kwargs)
     ...         self.keep_part("scale", scale_initializer)
+    ...         self.state_size = [3]
     ...     def build(self, input_shape):
-    ...         self.scale = self.add("scale", input_shape[-1:])
-    ...         self.state_size = [input_shape[-1]]
+    ...         self.scale = self.add("scale", (3,))
     ...     def call(self, inputs, states):
     ...         h = states[0] + self.scale * inputs
     ...         return h, [h]

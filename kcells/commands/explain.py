@@ -44,8 +44,18 @@ def command(model: Path, all_conditions: bool, as_json: bool) -> None:
 def explained(model: Path) -> list[dict[str, Any]]:
     """The explanations of a model's layers as plain data."""
     kcells = library.load()
+    return [dataclasses.asdict(explanation) for explanation in kcells.explain(loaded(model))]
+
+
+def loaded(model: Path) -> Any:
+    """The model of a file.
+
+    Raises:
+        KCellsError: if kcells knows what is wrong with it.
+        Problem: if it does not load for another reason.
+    """
     try:
-        loaded = kcells.load_model(model)
+        return library.load().load_model(model)
     except KCellsError:
         raise
     except Exception as error:
@@ -53,7 +63,6 @@ def explained(model: Path) -> list[dict[str, Any]]:
             f"{model} does not load: {type(error).__name__}: {error}\n"
             f"  `kcells inspect {model}` says what it needs."
         ) from error
-    return [dataclasses.asdict(explanation) for explanation in kcells.explain(loaded)]
 
 
 def show(console: Console, rows: list[dict[str, Any]], all_conditions: bool) -> None:

@@ -34,6 +34,7 @@ SUBCOMMANDS = {
     "check": Subcommand("check", "Holds a cell against the laws that every cell keeps."),
     "explain": Subcommand("explain", "Says how each recurrent layer of a model runs, and why."),
     "inspect": Subcommand("inspect", "Says which plugins a model file needs, from the file alone."),
+    "export": Subcommand("export", "Writes a model for another runtime, and runs the file."),
     "bench": Subcommand("bench", "Times cells against stock Keras."),
     "doctor": Subcommand("doctor", "Looks for what is broken in this installation."),
 }

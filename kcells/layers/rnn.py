@@ -231,7 +231,8 @@ class RNN(Remembering):
         options: Options | None = None,
     ) -> Call:
         """The first half of `call`: everything is checked, nothing is run."""
-        options, training = options or Options.of(self), bool(training)
+        is_step, options = options is not None, options or Options.of(self)
+        training = bool(training)
         given = self._checks(options).check(
             sequences, initial_state, mask, constants, reset, lengths
         )
@@ -264,7 +265,8 @@ class RNN(Remembering):
             training=training,
             outputs=self._traces.for_plan(plan, self._bound, given.sequences, constants),
         )
-        check_export(call, self._traces.lengths, self._who)
+        if not is_step:
+            check_export(call, self._traces.lengths, self._who)
         note_call(call)
         return call
 

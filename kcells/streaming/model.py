@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
 from keras import ops, tree
 
+from kcells.structure import leaves_with_paths, plain
 from kcells.types import Structure
 
 __all__ = ["CALL", "StreamingModel"]
@@ -36,13 +38,58 @@ class StreamingModel(keras.Model):
     >>> for step in np.ones((5, 2, 3), "float32"):
     ...     result = stream({"inputs": step, "states": states})
     ...     states = result["states"]
-    >>> bool(np.allclose(result["outputs"], model(np.ones((2, 5, 3))), atol=1e-6))
+    >>> whole = model.predict(np.ones((2, 5, 3)), verbose=0)
+    >>> last = keras.ops.convert_to_numpy(result["outputs"])
+    >>> bool(np.allclose(last, whole, atol=1e-6))
     True
     """
 
     def __call__(self, inputs: Structure, *args: Any, **kwargs: Any) -> Structure:
         """See the class; arrays of NumPy may stand beside tensors, such as states of before."""
         return super().__call__(tree.map_structure(_as_tensor, inputs), *args, **kwargs)
+
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Writes the model for another runtime, as `keras.Model.export` does.
+
+        Files have no nested structures. So in the file each input has a name of its own, and so
+        has each output: a state goes in as `<layer>_state`, or `<layer>_state_0` and so on where
+        there are several, and comes out as `next_<layer>_state`.
+
+        Args:
+            filepath: where to.
+            format: see `keras.Model.export`.
+            **kwargs: the same.
+        """
+        flat = self.flat()
+        # Keras wants a call before it writes for ONNX.
+        flat(tree.map_structure(_one_row, flat.input))
+        flat.export(filepath, format=format, **kwargs)
+
+    def flat(self) -> keras.Model:
+        """The same model with flat dicts, by the names that a file has, for inputs and outputs.
+
+        Examples:
+
+        >>> import keras, kcells
+        >>> layer = kcells.build("lstm", 2, name="lstm")
+        >>> stream = kcells.to_streaming(keras.Sequential([keras.Input((None, 3)), layer]))
+        >>> sorted(stream.flat().input)
+        ['inputs', 'lstm_state_0', 'lstm_state_1']
+        >>> sorted(stream.flat().output)
+        ['next_lstm_state_0', 'next_lstm_state_1', 'outputs']
+        """
+        outputs = {
+            "_".join(re.findall(r"\w+", path)): leaf
+            for path, leaf in leaves_with_paths(plain(self.output["outputs"]), "outputs")
+        }
+        states = zip(
+            tree.flatten(self.input["states"]), tree.flatten(self.output["states"]), strict=True
+        )
+        return keras.Model(
+            {given.name: given for given in self.inputs},
+            outputs | {f"next_{given.name}": new for given, new in states},
+            name=self.name,
+        )
 
     def initial_states(self, batch_size: int = 1) -> Structure:
         """What a stream starts from.
@@ -62,6 +109,10 @@ class StreamingModel(keras.Model):
             layer = known.get(name) or known[name.rpartition(CALL)[0]]
             states[name] |= layer.first_states(batch_size)
         return states
+
+
+def _one_row(spec: Any) -> Any:
+    return ops.zeros([1 if size is None else size for size in spec.shape], dtype=spec.dtype)
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -4,9 +4,6 @@ No option is set. What cannot be in a file is an error before there is one.
 `benchmarks/export.py` looks at every cell; `test_torch_traces.py` at PyTorch.
 """
 
-import pathlib
-import runpy
-
 import keras
 import numpy as np
 import pytest
@@ -17,13 +14,12 @@ from mixing_cell import COLUMNS, ROWS, VECTOR, MixingCell, pack
 import kcells
 from kcells import _keras_private
 from kcells.errors import ConfigurationError
+from kcells.files import SUFFIXES, run_file
 
 BACKEND = keras.backend.backend()
 if BACKEND == "torch":
     pytest.skip("PyTorch has its own tests", allow_module_level=True)
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "export.py"
-run_file, SUFFIXES = (runpy.run_path(str(SCRIPT))[name] for name in ("run_file", "SUFFIXES"))
 BATCH, TIME = 4, 6
 
 litert = pytest.param("litert", marks=pytest.mark.newest_keras)

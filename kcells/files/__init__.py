@@ -1,0 +1,6 @@
+"""Files that `model.export` has written: run by their runtimes, and held against the model."""
+
+from kcells.files.check import Checked, MissingRuntimeError, check_file
+from kcells.files.run import SUFFIXES, run_file
+
+__all__ = ["SUFFIXES", "Checked", "MissingRuntimeError", "check_file", "run_file"]

@@ -1,0 +1,1 @@
+"""The formats that a backend itself runs; one module a backend."""
