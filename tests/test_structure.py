@@ -65,6 +65,8 @@ def test_what_is_known_is_compared(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_mask_fits_sequences_of_unknown_size(size):
+    if keras.backend.backend() == "jax" and size is not None:
+        pytest.skip("its own symbols are computed with: tests/engine/test_exports.py")
     mask = keras.ops.ones((2, 5), dtype="bool")
     assert combine(mask, Traced(size, size, 3), "the layer") is not None
     with pytest.raises(StructureError, match="mask must have the shape"):
