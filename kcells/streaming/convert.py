@@ -58,7 +58,7 @@ def to_streaming(layer_or_model: Any, stepwise: tuple[type, ...] = ()) -> Stream
     >>> tuple(stream.input["inputs"].shape)
     (None, 3)
     """
-    if not isinstance(layer_or_model, (RNN, keras.layers.Layer)):
+    if not isinstance(layer_or_model, keras.layers.Layer):
         raise ArgumentError(
             f"to_streaming takes a layer or a model; received {type(layer_or_model).__name__}."
         )
@@ -225,7 +225,7 @@ class _Walk:
             return self._recurrent(layer, *args, **kwargs)
         if isinstance(layer, keras.layers.Conv1D) and layer.padding == "causal":
             return self._convolution(layer, *args)
-        if isinstance(layer, keras.Model) and hasattr(layer, "layers"):
+        if isinstance(layer, keras.Model):
             return self.through(_as_model(layer), args[0])
         ranks = [len(x.shape) for x in tree.flatten((args, kwargs)) if id(x) in self.timed]
         # What layers compute for their masks stands in the graph; here they compute it once more.
@@ -298,7 +298,7 @@ class _Walk:
     def _step_of(self, layer: Any, step: type, **options: Any) -> Any:
         """The layer of one step; one and the same where a layer is called several times."""
         found = self.steps.get(id(layer))
-        if found is None or found.get_config().get("is_masked") != options.get("is_masked"):
+        if found is None or getattr(found, "is_masked", None) != options.get("is_masked"):
             found = step(layer, **options, name=layer.name, dtype=layer.dtype_policy)
         self.steps[id(layer)] = found
         return found

@@ -47,18 +47,10 @@ def run(request: pytest.FixtureRequest, examples: Any, tmp_path_factory: Any) ->
     out = tmp_path_factory.mktemp("out")
     backend = keras.backend.backend()
     options = ["--cell", request.param, "--backend", backend, "--epochs", "2", "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, str(examples.folder / "motion.py"), *options],
-        # The option goes before the variable.
-        env={**os.environ, "KERAS_BACKEND": "jax" if backend == "torch" else "torch"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    output = examples.run("motion", *options)
     folder = out / f"motion-{request.param}-{backend}"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return Run(done.stdout, folder, summary)
+    return Run(output, folder, summary)
 
 
 @pytest.mark.slow

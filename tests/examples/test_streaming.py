@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +18,7 @@ def test_the_script(examples: Any, tmp_path: Path, form: str) -> None:
     if BACKEND == "jax" or (form == "litert" and BACKEND != "tensorflow"):
         pytest.skip(f"no file of this format on {BACKEND}")
     options = ["--format", form, "--backend", BACKEND, "--epochs", "2", "--out", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, str(examples.folder / "streaming.py"), *options],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    examples.run("streaming", *options)
     folder = tmp_path / f"streaming-{form}-{BACKEND}"
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["largest_difference"] < 1e-4
