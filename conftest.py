@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # Before anything imports JAX: without it JAX has no float64.
@@ -33,13 +34,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-laws", action="store_true", help="every law and case for every cell")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Makes `tests` mean the folder here: tf2onnx installs its own as a package of this name."""
+def _make_tests_mean_the_folder_here() -> None:
+    """tf2onnx installs its own as a package called `tests`; conftest files in ours import from it."""
     tests = importlib.util.module_from_spec(
         importlib.machinery.ModuleSpec("tests", None, is_package=True)
     )
-    tests.__path__ = [str(config.rootpath / "tests")]
+    tests.__path__ = [str(Path(__file__).parent / "tests")]
     sys.modules["tests"] = tests
+
+
+# Not in a hook: where a path is named, pytest reads the conftest files below it before any.
+_make_tests_mean_the_folder_here()
 
 
 @pytest.hookimpl(tryfirst=True)
