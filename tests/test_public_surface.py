@@ -43,6 +43,7 @@ PUBLIC = {
     "VariationalDropout",
     "WeightsCell",
     "Workload",
+    "Wrapper",
     "__version__",
     "build",
     "cell",

@@ -28,7 +28,9 @@ class CellFacts:
         splits_step: whether the step has an input side that may be computed for the
             whole sequence at once.
         is_linear: whether all steps may be computed at once.
-        members: the facts about the cells of a stack, the lowest first.
+        members: the facts about the cells of a stack, the lowest first; of a wrapper about the
+            one that it holds.
+        wraps: whether the cell is a wrapper.
     """
 
     builtin: BuiltinName | None = None
@@ -38,11 +40,12 @@ class CellFacts:
     splits_step: bool = False
     is_linear: bool = False
     members: tuple[CellFacts, ...] = ()
+    wraps: bool = False
 
 
 def facts_of(cell: BoundCell) -> CellFacts:
     """What the plan depends on in a cell."""
-    declared = cell.equivalence
+    declared, wrapped = cell.equivalence, cell.wrapped
     return CellFacts(
         declared.builtin,
         tuple(declared.conditions),
@@ -50,7 +53,8 @@ def facts_of(cell: BoundCell) -> CellFacts:
         is_keras_cell(cell.cell),
         cell.hoists,
         cell.is_linear,
-        tuple(map(facts_of, cell.members)),
+        tuple(map(facts_of, cell.members if wrapped is None else (wrapped,))),
+        wrapped is not None,
     )
 
 

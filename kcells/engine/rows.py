@@ -11,7 +11,7 @@ from kcells.engine import backends
 from kcells.engine.masks import as_wide, only_where
 from kcells.types import Tensor
 
-__all__ = ["Rows", "ends_from"]
+__all__ = ["Rows", "ends_from", "last_of", "nothing_of"]
 
 
 class Rows:
@@ -98,6 +98,18 @@ def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
     before = ops.concatenate([ops.zeros_like(seen[:1]), seen[:-1]], axis=0)
     ends = valid & (before > 0) & (before != piece)
     return ops.transpose(ops.flip(ends, axis=0))
+
+
+def last_of(sequence: Tensor, before: Tensor) -> Tensor:
+    """The last of `sequence`; `before` if it turns out to have no steps."""
+    if sequence.shape[0] is not None:
+        return sequence[-1]
+    return ops.concatenate([ops.expand_dims(before, 0), sequence[-1:]], axis=0)[-1]
+
+
+def nothing_of(sequence: Tensor) -> Tensor:
+    """Zeros in the place of a step of `sequence`."""
+    return ops.zeros(ops.shape(sequence)[1:], dtype=sequence.dtype)
 
 
 def _at(sequence: Tensor, index: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from kcells.cells.inference import infer_step
+from kcells.cells.inference import infer_before, infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.plan import Plan
 from kcells.engine.run import has_steps
@@ -38,6 +38,12 @@ class Traces:
         """What `execute` wants to know of the outputs of one step, for this plan."""
         if plan.calls_kernel and has_steps(tree.flatten(sequences)[0]):
             return None
+        if plan.wraps:
+            inside = None
+            if not plan.members[0].calls_kernel:
+                before = map_leaves(_with_time, self.before(cell, sequences))
+                inside = self.for_plan(plan.members[0], cell.wrapped, before, constants)
+            return [inside, self.outputs(cell, sequences, constants)]
         if not plan.members:
             return self.outputs(cell, sequences, constants)
         found = []
@@ -52,19 +58,27 @@ class Traces:
         """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
         step = one_step(map_leaves(_spec, sequences))
         specs = None if constants is None else map_leaves(_spec, plain(constants))
-        leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(specs, "c")]
-        key = (
-            id(cell),
-            tuple(
-                (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
-                for path, leaf in leaves
-            ),
-        )
+        key = (id(cell), *_key(step, "x"), *_key(specs, "c"))
         if key not in self._known:
             outputs, _ = infer_step(cell, step, specs)
             self._known[key] = map_leaves(_of_any_batch, outputs)
         self.latest = self._known[key]
         return self.latest
+
+    def before(self, cell: BoundCell, sequences: Structure) -> Structure:
+        """Specs, `(None, ...)`, of what a wrapper makes of one step of these inputs."""
+        step = one_step(map_leaves(_spec, sequences))
+        key = (id(cell), "before", *_key(step, "x"))
+        if key not in self._known:
+            self._known[key] = map_leaves(_of_any_batch, infer_before(cell.cell, step))
+        return self._known[key]
+
+
+def _key(specs: Structure, root: str) -> tuple[Any, ...]:
+    return tuple(
+        (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
+        for path, leaf in leaves_with_paths(specs, root)
+    )
 
 
 def one_step(sequences: Structure) -> Structure:
