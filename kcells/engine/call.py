@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops, tree
@@ -115,7 +115,7 @@ class Call:
         """The call of the cell inside of a wrapper, on what the wrapper makes of the inputs."""
         return dataclasses.replace(
             self,
-            cell=self.cell.wrapped,
+            cell=cast(BoundCell, self.cell.wrapped),
             plan=self.plan.members[0],
             sequences=sequences,
             outputs=self.outputs[0],

@@ -40,7 +40,7 @@ class Traces:
             return None
         if plan.wraps:
             inside = None
-            if not plan.members[0].calls_kernel:
+            if cell.wrapped is not None and not plan.members[0].calls_kernel:
                 before = map_leaves(_with_time, self.before(cell, sequences))
                 inside = self.for_plan(plan.members[0], cell.wrapped, before, constants)
             return [inside, self.outputs(cell, sequences, constants)]
