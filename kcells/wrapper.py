@@ -47,10 +47,10 @@ class Wrapper(PartsCell):
       loss, as nobody knows how many steps they will see.
     - `build_before(inputs)` and `build_after(inputs, outputs)` make their weights. They get
       structures of `keras.KerasTensor`, for the shapes of one step, the outputs being the cell's.
-    - `around(step, states, training)`, for what concerns states: `step(states)` takes the step of
-      the cell. Where it is overridden the engine runs a loop over the whole, unless
+    - `around(step, inputs, states, training)`, for what concerns states: `step(states)` takes the
+      step of the cell. Where it is overridden the engine runs a loop over the whole, unless
       `touches_states` says that in this configuration it changes nothing.
-    - `scope()` is a context manager inside of which all of this runs; by default it does nothing.
+    - `device` is where all of this runs, such as `"cpu:0"`; None for wherever the rest does.
 
     A wrapper with states of its own overrides `state_size`, `get_initial_state` and `call`, and is
     an ordinary cell then; `cell` and `bound` are what it holds.
@@ -89,6 +89,8 @@ class Wrapper(PartsCell):
     'fused'
     """
 
+    device: str | None = None
+
     def __init__(self, cell: Any, *args: Any, **kwargs: Any) -> None:
         own = {name: kwargs.pop(name) for name in sorted(EVERY_LAYER & kwargs.keys())}
         super().__init__(**own)
@@ -109,15 +111,15 @@ class Wrapper(PartsCell):
     def around(
         self,
         step: Callable[[Structure], tuple[Structure, Structure]],
+        inputs: Structure,
         states: Structure,
         training: bool = False,
     ) -> tuple[Structure, Structure]:
-        """The step of the cell: `step(states)` gives its outputs and its new states."""
-        return step(states)
+        """The step of the cell: `step(states)` gives its outputs and its new states.
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """What everything of the wrapper runs in."""
-        return contextlib.nullcontext()
+        `inputs` are those of the wrapper.
+        """
+        return step(states)
 
     def build_before(self, inputs: Structure) -> None:
         """Makes the weights of `before`; `inputs` have the shapes of one step."""
@@ -131,6 +133,10 @@ class Wrapper(PartsCell):
         return type(self).around is not Wrapper.around
 
     # -- What the engine asks
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """What everything of the wrapper runs in: its device."""
+        return contextlib.nullcontext() if self.device is None else keras.device(self.device)
 
     @property
     def wrapped(self) -> BoundCell | None:
@@ -156,7 +162,8 @@ class Wrapper(PartsCell):
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
         """The one of the cell."""
-        return self.bound.initial_state(1 if batch_size is None else batch_size)
+        with self.scope():
+            return self.bound.initial_state(1 if batch_size is None else batch_size)
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds the cell for what `before` gives, and the weights of the wrapper."""
@@ -215,7 +222,7 @@ class Wrapper(PartsCell):
     ) -> tuple[Structure, Structure]:
         states = self.bound.conform_states(states, "states")
         with self.scope():
-            outputs, new_states = self.around(step, states, training=training)
+            outputs, new_states = self.around(step, inputs, states, training=training)
             return self.after(inputs, outputs, training=training), new_states
 
     # -- Saving

@@ -31,6 +31,7 @@ class CellFacts:
         members: the facts about the cells of a stack, the lowest first; of a wrapper about the
             one that it holds.
         wraps: whether the cell is a wrapper.
+        device: `"gpu"` or `"cpu"` for what a wrapper puts elsewhere; empty for all else.
     """
 
     builtin: BuiltinName | None = None
@@ -41,6 +42,7 @@ class CellFacts:
     is_linear: bool = False
     members: tuple[CellFacts, ...] = ()
     wraps: bool = False
+    device: str = ""
 
 
 def facts_of(cell: BoundCell) -> CellFacts:
@@ -55,7 +57,14 @@ def facts_of(cell: BoundCell) -> CellFacts:
         cell.is_linear,
         tuple(map(facts_of, cell.members if wrapped is None else (wrapped,))),
         wrapped is not None,
+        "" if wrapped is None else _kind_of_device(cell.cell.device),
     )
+
+
+def _kind_of_device(name: str | None) -> str:
+    if name is None:
+        return ""
+    return "cpu" if name.lower().startswith("cpu") else "gpu"
 
 
 @dataclasses.dataclass(frozen=True)

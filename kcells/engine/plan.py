@@ -95,6 +95,8 @@ def choose(
     >>> unrolled.path, [r.condition for r in unrolled.reasons if not r.holds][0]
     ('unrolled', 'the loop is not unrolled')
     """
+    if cell.device:
+        machine = dataclasses.replace(machine, device=cell.device)
     members = tuple(choose(member, options, machine, call) for member in cell.members)
     if cell.wraps:
         return _around(members[0])
