@@ -11,7 +11,7 @@ from kcells.cells.inference import infer_before, infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.plan import Plan
 from kcells.engine.run import has_steps
-from kcells.structure import leaves_with_paths, map_leaves, plain
+from kcells.structure import known_shape, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure
 
 __all__ = ["Traces", "one_step"]
@@ -41,7 +41,12 @@ class Traces:
         if plan.wraps:
             inside = None
             if cell.wrapped is not None and not plan.members[0].calls_kernel:
-                before = map_leaves(_with_time, self.before(cell, sequences))
+                # Of one batch size with the constants.
+                batch = known_shape(tree.flatten(sequences)[0])[0]
+                before = map_leaves(
+                    lambda spec, _: keras.KerasTensor((batch, None, *spec.shape[1:]), spec.dtype),
+                    self.before(cell, sequences),
+                )
                 inside = self.for_plan(plan.members[0], cell.wrapped, before, constants)
             return [inside, self.outputs(cell, sequences, constants)]
         if not plan.members:
