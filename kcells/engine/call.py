@@ -41,7 +41,7 @@ class Call:
         training: whether dropout is on.
         outputs: specs of the outputs of one step, for a plan with members a list with those
             of each, and for one of a wrapper with its own after them; None where a kernel runs
-            over some steps.
+            over some steps, and then for the wrapper around it too.
         obstacles: what loops have met that could not be compiled; a stack has several.
         masks: the masks of dropout, drawn for this call.
         again: runs a function with everything that was around the call, for a backend that

@@ -123,7 +123,7 @@ def _around(call: Call) -> Ran:
         if mask is not None:
             x, y = harmless((x, y), mask)
         y = _without_losses(call.cell, lambda: wrapper.after(x, y, training=call.training))
-    y = _like(y, call.outputs[1])
+    y = plain(y) if call.outputs[1] is None else _like(y, call.outputs[1])
     if mask is not None and options.return_sequences and not options.zero_output_for_mask:
         y = tree.map_structure(Rows(mask).repeated, y)
     elif mask is not None:

@@ -38,17 +38,8 @@ class Traces:
         """What `execute` wants to know of the outputs of one step, for this plan."""
         if plan.calls_kernel and has_steps(tree.flatten(sequences)[0]):
             return None
-        if plan.wraps:
-            inside = None
-            if cell.wrapped is not None and not plan.members[0].calls_kernel:
-                # Of one batch size with the constants.
-                batch = known_shape(tree.flatten(sequences)[0])[0]
-                before = map_leaves(
-                    lambda spec, _: keras.KerasTensor((batch, None, *spec.shape[1:]), spec.dtype),
-                    self.before(cell, sequences),
-                )
-                inside = self.for_plan(plan.members[0], cell.wrapped, before, constants)
-            return [inside, self.outputs(cell, sequences, constants)]
+        if plan.wraps and cell.wrapped is not None:
+            return self._around(plan.members[0], cell, cell.wrapped, sequences, constants)
         if not plan.members:
             return self.outputs(cell, sequences, constants)
         found = []
@@ -58,6 +49,28 @@ class Traces:
             found.append(self.for_plan(own, member, sequences, None) if own.members else outputs)
             sequences = map_leaves(_with_time, outputs)
         return found
+
+    def _around(
+        self,
+        plan: Plan,
+        wrapper: BoundCell,
+        wrapped: BoundCell,
+        sequences: Structure,
+        constants: Structure,
+    ) -> list[Structure]:
+        """What is wanted of the cell in a wrapper, whose plan this is, and of the wrapper."""
+        if plan.calls_kernel:
+            first = tree.flatten(sequences)[0]
+            needed = isinstance(first, keras.KerasTensor) or not has_steps(first)
+            return [None, self.outputs(wrapper, sequences, constants) if needed else None]
+        # Of one batch size with the constants.
+        batch = known_shape(tree.flatten(sequences)[0])[0]
+        before = map_leaves(
+            lambda spec, _: keras.KerasTensor((batch, None, *spec.shape[1:]), spec.dtype),
+            self.before(wrapper, sequences),
+        )
+        inside = self.for_plan(plan, wrapped, before, constants)
+        return [inside, self.outputs(wrapper, sequences, constants)]
 
     def outputs(self, cell: BoundCell, sequences: Structure, constants: Structure) -> Structure:
         """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
