@@ -1,5 +1,6 @@
 """What goes around a recurrent cell, for kcells."""
 
+from kcells_plugin_wrappers.attention import AttentionCell
 from kcells_plugin_wrappers.device import DeviceCell
 from kcells_plugin_wrappers.dropout import DropoutCell
 from kcells_plugin_wrappers.embedding import EmbeddingCell
@@ -9,9 +10,13 @@ from kcells_plugin_wrappers.layer_norm import LayerNormCell
 from kcells_plugin_wrappers.multiplicative import MultiplicativeCell
 from kcells_plugin_wrappers.projection import InputProjectionCell, OutputProjectionCell
 from kcells_plugin_wrappers.residual import ResidualCell
+from kcells_plugin_wrappers.score import Score
+from kcells_plugin_wrappers.scores import Bahdanau, Location, Luong, Monotonic
 from kcells_plugin_wrappers.zoneout import ZoneoutCell
 
 __all__ = [
+    "AttentionCell",
+    "Bahdanau",
     "DeviceCell",
     "DropoutCell",
     "EmbeddingCell",
@@ -19,8 +24,12 @@ __all__ = [
     "HighwayCell",
     "InputProjectionCell",
     "LayerNormCell",
+    "Location",
+    "Luong",
+    "Monotonic",
     "MultiplicativeCell",
     "OutputProjectionCell",
     "ResidualCell",
+    "Score",
     "ZoneoutCell",
 ]
