@@ -19,6 +19,7 @@ from kcells_plugin_wrappers.memories import (
     check_memory,
     flags,
     memory_and_mask,
+    number_of_positions,
     of_length,
     the_vector,
 )
@@ -37,10 +38,14 @@ class _Memory(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """The constants, prepared: all memories, and what the cell inside gets."""
+    """The constants, prepared: all memories, and what the cell inside gets, in a tuple if any."""
 
     memories: tuple[_Memory, ...]
-    inside: Structure
+    inside: tuple[Structure, ...]
+
+    @property
+    def for_cell(self) -> Structure:
+        return self.inside[0] if self.inside else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +74,7 @@ class AttentionCell(kcells.Wrapper):
 
     Memory and mask come as `constants` of the call: a tensor `(batch, positions, features)`, or
     `{"memory": m, "mask": mask}` with a mask `(batch, positions)`, true where a position counts;
-    several memories as a structure, and their masks as one like it, in which some may be missing.
+    several memories as a structure, and their masks as one like it, where a dict may lack some.
     A position that does not count has no weight and no gradient, whatever stands there; where none
     counts, the context is zero. What depends on the memory alone is computed once a call.
 
@@ -107,9 +112,9 @@ class AttentionCell(kcells.Wrapper):
         **kwargs: `name`, `dtype`, `trainable`; others for the constructor of the cell.
 
     Shapes: inputs `(batch, features)`; states `{"attention": c, "cell": s}` and, for the scores
-    that need it, `"alignment"`: a_t, or a list of those of several memories; outputs `(batch,
-    attention)` or those of the cell; a_t `(batch, positions)`, in the structure of the memory; `W`
-    `(features of q_t and of the memory, attention_units)`.
+    that need it, `"alignment"`: a list of a_t, one a memory; outputs `(batch, attention)` or those
+    of the cell; a_t `(batch, positions)`, in the structure of the memory; `W` `(features of q_t and
+    of the memory, attention_units)`.
 
     Raises:
         ConfigurationError: without a memory; without `positions` where they are needed; for a
@@ -248,14 +253,8 @@ class AttentionCell(kcells.Wrapper):
 
         weights = score.add_weights(add, features, query)
         kernel = add("attention_kernel", (query + features, units)) if units else None
-        if score.recalls and positions is None:
-            positions = memory.shape[1]
-        if score.recalls and positions is None:
-            raise ConfigurationError(
-                f"AttentionCell: the shares of {type(score).__name__} are a state, and the memory"
-                f" has no fixed number of positions: {tuple(memory.shape)}.\n"
-                "  Pass positions= to the cell, and pad every memory to that many, with a mask."
-            )
+        of_state = type(score).__name__ if score.recalls else ""
+        positions = number_of_positions(positions, memory, of_state, self.return_alignment)
         return _Branch(score, weights, kernel, units or features, positions)
 
     # -- The memories
@@ -284,11 +283,10 @@ class AttentionCell(kcells.Wrapper):
         flat = zip(self._branches, tree.flatten(memory), masks, strict=True)
         memories = tuple(self._prepared(*of_branch) for of_branch in flat)
         takes = constants is not None and self.bound.takes("constants")
-        return _Prepared(memories, self.bound.prepare_constants(constants) if takes else ())
+        return _Prepared(memories, (self.bound.prepare_constants(constants),) if takes else ())
 
     def _prepared(self, branch: _Branch, memory: Tensor, mask: Tensor | None) -> _Memory:
-        fixed = self.return_alignment or branch.score.recalls
-        memory = of_length(ops.cast(memory, self.compute_dtype), branch.positions, fixed)
+        memory = of_length(ops.cast(memory, self.compute_dtype), branch.positions)
         mask = flags(mask, memory)
         # Whatever stands there: zero times NaN would be NaN.
         memory = ops.where(ops.expand_dims(mask, -1), memory, ops.zeros_like(memory))
@@ -306,8 +304,7 @@ class AttentionCell(kcells.Wrapper):
         known = constants if isinstance(constants, _Prepared) else self.prepare_constants(constants)
         x = ops.cast(tree.flatten(plain(inputs))[0], self.compute_dtype)
         joined = ops.concatenate([x, states["attention"]], axis=-1)
-        inside = None if known.inside == () else known.inside
-        outputs, entry = self.bound.step_entry(joined, states["cell"], training, inside)
+        outputs, entry = self.bound.step_entry(joined, states["cell"], training, known.for_cell)
         query = tree.flatten(plain(outputs))[0]
         recalled = iter(states.get("alignment", ()))
         attended, alignments = [], []
@@ -331,9 +328,8 @@ class AttentionCell(kcells.Wrapper):
         energies = branch.score.energies(branch.weights, query, memory.keys, last)
         dtype = keras.backend.standardize_dtype(energies.dtype)
         if dtype not in ("float32", "float64"):
-            energies = ops.cast(
-                energies, "float32"
-            )  # sums of shares are nothing for half precision
+            # Sums of shares are nothing for half precision.
+            energies = ops.cast(energies, "float32")
         if branch.score.noise and training:
             energies = energies + branch.score.noise * keras.random.normal(
                 ops.shape(energies), dtype=energies.dtype, seed=self.seed_generator

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras import ops, tree
 
+from kcells.cells import sizes_are_made_up
 from kcells.errors import ConfigurationError, StructureError
 from kcells.structure import known_shape, leaves_with_paths, outline, plain, same_shape
 from kcells.types import Structure, Tensor
@@ -15,6 +16,7 @@ __all__ = [
     "check_memory",
     "flags",
     "memory_and_mask",
+    "number_of_positions",
     "of_length",
     "the_vector",
 ]
@@ -87,28 +89,48 @@ def _is_as_long_as(mask: Structure, memory: Sequence[Any]) -> bool:
     return isinstance(mask, (list, tuple)) and len(mask) == len(memory)
 
 
-def of_length(memory: Tensor, positions: int | None, fixed: bool) -> Tensor:
+def number_of_positions(given: int | None, memory: Any, of_state: str, returned: bool) -> Any:
+    """How many positions a memory has to have; None for any number.
+
+    Args:
+        given: what the user says.
+        memory: its spec.
+        of_state: the name of the score whose shares are a state; empty if they are none.
+        returned: whether they are returned.
+
+    Raises:
+        ConfigurationError: if the number has to be known and is not.
+    """
+    if given is not None:
+        return given
+    if memory.shape[1] is None and (of_state or returned):
+        why = f"the shares of {of_state} are a state" if of_state else "return_alignment=True"
+        raise ConfigurationError(
+            f"AttentionCell: {why}, and the memory has no fixed number of positions:"
+            f" {tuple(memory.shape)}.\n"
+            "  Pass positions= to the cell, and pad every memory to that many, with a mask."
+        )
+    return memory.shape[1] if of_state else None
+
+
+def of_length(memory: Tensor, positions: int | None) -> Tensor:
     """`memory` with as many positions as the cell was made for, if there is such a number.
 
     Raises:
         StructureError: if it has another number of them.
-        ConfigurationError: if the number has to be known and is not.
     """
     if positions is None:
-        if fixed and memory.shape[1] is None:
-            raise ConfigurationError(
-                "AttentionCell: return_alignment=True, and the memory has no fixed number of"
-                f" positions: {tuple(memory.shape)}.\n  Pass positions= to the cell, and pad every"
-                " memory to that many, with a mask."
-            )
         return memory
-    if memory.shape[1] not in (None, positions):
-        raise StructureError(
-            "AttentionCell: a memory must have as many positions as the cell was made for.\n"
-            f"  needed:   {positions}\n  received: {memory.shape[1]}\n"
-            "  Pad it, with a mask; or pass another positions= to the cell."
-        )
-    return ops.reshape(memory, (ops.shape(memory)[0], positions, memory.shape[-1]))
+    shape = (ops.shape(memory)[0], positions, memory.shape[-1])
+    if memory.shape[1] in (None, positions):
+        return ops.reshape(memory, shape)
+    if sizes_are_made_up():
+        return ops.zeros(shape, memory.dtype)
+    raise StructureError(
+        "AttentionCell: a memory must have as many positions as the cell was made for.\n"
+        f"  needed:   {positions}\n  received: {memory.shape[1]}\n"
+        "  Pad it, with a mask; or pass another positions= to the cell."
+    )
 
 
 def flags(mask: Tensor | None, memory: Tensor) -> Tensor:
@@ -118,6 +140,8 @@ def flags(mask: Tensor | None, memory: Tensor) -> Tensor:
         StructureError: if the mask has another shape.
     """
     if mask is None:
+        return ops.ones(ops.shape(memory)[:2], "bool")
+    if sizes_are_made_up():
         return ops.ones(ops.shape(memory)[:2], "bool")
     if not same_shape(known_shape(memory)[:2], known_shape(mask)):
         raise StructureError(
