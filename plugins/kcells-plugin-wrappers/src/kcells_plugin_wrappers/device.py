@@ -27,7 +27,7 @@ class DeviceCell(kcells.Wrapper):
     there; JAX does so where no program is compiled around. The cell keeps its own path, by the
     kernels of that device.
 
-    Source: `DeviceWrapper` of tf.nn (TensorFlow 1.x, 2016); there is no equation beyond the one
+    Source: TensorFlow 1.x 2016, `DeviceWrapper` of tf.nn; there is no equation beyond the one
     above.
 
     Args:
@@ -75,6 +75,8 @@ class DeviceCell(kcells.Wrapper):
                     name="structure",
                 ),
             ],
+            others={"device": "cpu"},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units), "device": "cpu:0"},
             gates="",
+            note="around an LSTM",
         )

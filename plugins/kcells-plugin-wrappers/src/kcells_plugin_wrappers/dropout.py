@@ -150,6 +150,7 @@ class DropoutCell(kcells.Wrapper):
             ],
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units), "input_dropout": 0.1},
             gates="",
+            note="around an LSTM",
         )
 
 

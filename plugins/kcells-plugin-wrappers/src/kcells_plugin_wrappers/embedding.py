@@ -27,7 +27,7 @@ class EmbeddingCell(kcells.Wrapper):
     its own path. It is for cells that get tokens step by step, as in decoding; in a model
     `keras.layers.Embedding` before the layer does the same.
 
-    Source: `EmbeddingWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016).
+    Source: TensorFlow 1.x 2016, `EmbeddingWrapper` of tf.contrib.rnn.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -115,13 +115,15 @@ class EmbeddingCell(kcells.Wrapper):
                     name="structure",
                 ),
             ],
+            others={"classes": 9, "size": 7},
             arguments=lambda at: {
                 "cell": kcells.cell("lstm", at.units),
                 "classes": 10,
-                "size": at.features,
+                "size": at.units,
             },
             inputs=lambda at: (),
             gates="",
+            note="around an LSTM; 10 classes",
             learning=Learning(
                 arguments=lambda at: {"classes": at.features},
                 adapt=lambda vectors: ops.argmax(vectors, axis=-1),

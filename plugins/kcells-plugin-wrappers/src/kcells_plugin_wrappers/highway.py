@@ -124,4 +124,5 @@ class HighwayCell(Skip):
             others={"carry_bias": -0.5},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="carry, transform",
+            note="around an LSTM",
         )

@@ -78,8 +78,8 @@ class InputProjectionCell(_Projection):
     Each leaf of a structure has a matrix of its own. The cell keeps its own path, and the
     projection of all steps is one product.
 
-    Source: `InputProjectionWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016), which has no
-    option for the bias.
+    Source: TensorFlow 1.x 2016, `InputProjectionWrapper` of tf.contrib.rnn, which has no option
+    for the bias.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -130,8 +130,10 @@ class InputProjectionCell(_Projection):
                     name="structure",
                 ),
             ],
+            others={"size": 7},
             arguments=_with_size,
             gates="",
+            note="around an LSTM",
         )
 
 
@@ -145,8 +147,8 @@ class OutputProjectionCell(_Projection):
     Each leaf of a structure has a matrix of its own. The cell keeps its own path, and what is not
     returned is not projected.
 
-    Source: `OutputProjectionWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016), which has no
-    option for the bias.
+    Source: TensorFlow 1.x 2016, `OutputProjectionWrapper` of tf.contrib.rnn, which has no option
+    for the bias.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -195,8 +197,10 @@ class OutputProjectionCell(_Projection):
                     name="structure",
                 ),
             ],
+            others={"size": 7},
             arguments=_with_size,
             gates="",
+            note="around an LSTM",
         )
 
 

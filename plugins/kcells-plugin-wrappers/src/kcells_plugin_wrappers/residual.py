@@ -75,4 +75,5 @@ class ResidualCell(Skip):
             ],
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )

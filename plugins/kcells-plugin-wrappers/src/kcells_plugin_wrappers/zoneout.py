@@ -119,4 +119,5 @@ class ZoneoutCell(kcells.Wrapper):
             others={"rates": 0.3},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )
