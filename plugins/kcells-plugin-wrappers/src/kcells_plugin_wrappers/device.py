@@ -12,6 +12,7 @@ from kcells import Card, Case
 from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves
 from kcells.types import Structure
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 
 __all__ = ["DeviceCell"]
 
@@ -65,7 +66,7 @@ class DeviceCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         return Card(
             [
                 Case({"cell": keras.layers.LSTMCell(4), "device": "cpu:0"}, name="lstm"),

@@ -12,6 +12,7 @@ import kcells
 from kcells import Card, Case, Learning
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import each, numbered
 
 __all__ = ["EmbeddingCell"]
@@ -95,7 +96,7 @@ class EmbeddingCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         sizes = {"classes": {"a": 5, "b": 7}, "size": {"a": 2, "b": 3}}
         return Card(
             [

@@ -12,6 +12,7 @@ from kcells import Card, Case
 from kcells.errors import ConfigurationError
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import numbered, vectors
 
 __all__ = ["LayerNormCell"]
@@ -124,7 +125,7 @@ class LayerNormCell(kcells.Wrapper):
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         # Of two numbers nothing but their order would be left.
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(5), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 5, "b": 4})
         first = {"normalize_inputs": True, "normalize_outputs": False}
         return Card(
             [

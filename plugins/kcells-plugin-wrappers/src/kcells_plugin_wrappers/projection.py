@@ -11,6 +11,7 @@ import kcells
 from kcells import Card, Case, Place
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import each, numbered, vectors
 
 __all__ = ["InputProjectionCell", "OutputProjectionCell"]
@@ -119,7 +120,7 @@ class InputProjectionCell(_Projection):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         size = {"a": 3, "b": 2}
         return Card(
             [
@@ -186,7 +187,7 @@ class OutputProjectionCell(_Projection):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         size = {"a": 3, "b": 2}
         return Card(
             [
