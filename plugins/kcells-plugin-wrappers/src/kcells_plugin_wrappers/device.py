@@ -12,6 +12,7 @@ from kcells import Card, Case
 from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves
 from kcells.types import Structure
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 
 __all__ = ["DeviceCell"]
 
@@ -27,7 +28,7 @@ class DeviceCell(kcells.Wrapper):
     there; JAX does so where no program is compiled around. The cell keeps its own path, by the
     kernels of that device.
 
-    Source: `DeviceWrapper` of tf.nn (TensorFlow 1.x, 2016); there is no equation beyond the one
+    Source: TensorFlow 1.x 2016, `DeviceWrapper` of tf.nn; there is no equation beyond the one
     above.
 
     Args:
@@ -65,7 +66,7 @@ class DeviceCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         return Card(
             [
                 Case({"cell": keras.layers.LSTMCell(4), "device": "cpu:0"}, name="lstm"),
@@ -75,6 +76,8 @@ class DeviceCell(kcells.Wrapper):
                     name="structure",
                 ),
             ],
+            others={"device": "cpu"},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units), "device": "cpu:0"},
             gates="",
+            note="around an LSTM",
         )

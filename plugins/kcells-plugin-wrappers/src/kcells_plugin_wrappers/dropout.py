@@ -12,6 +12,7 @@ import kcells
 from kcells import Card, Case, VariationalDropout
 from kcells.structure import map_leaves, plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.rates import any_rate, checked_rates, is_float, of_states
 
 __all__ = ["DropoutCell"]
@@ -136,7 +137,7 @@ class DropoutCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         all_three = {"input_dropout": 0.3, "output_dropout": 0.2, "state_dropout": 0.1}
         return Card(
             [
@@ -150,6 +151,7 @@ class DropoutCell(kcells.Wrapper):
             ],
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units), "input_dropout": 0.1},
             gates="",
+            note="around an LSTM",
         )
 
 

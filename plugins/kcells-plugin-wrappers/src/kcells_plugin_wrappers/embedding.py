@@ -12,6 +12,7 @@ import kcells
 from kcells import Card, Case, Learning
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import each, numbered
 
 __all__ = ["EmbeddingCell"]
@@ -27,7 +28,7 @@ class EmbeddingCell(kcells.Wrapper):
     its own path. It is for cells that get tokens step by step, as in decoding; in a model
     `keras.layers.Embedding` before the layer does the same.
 
-    Source: `EmbeddingWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016).
+    Source: TensorFlow 1.x 2016, `EmbeddingWrapper` of tf.contrib.rnn.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -95,7 +96,7 @@ class EmbeddingCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         sizes = {"classes": {"a": 5, "b": 7}, "size": {"a": 2, "b": 3}}
         return Card(
             [
@@ -115,13 +116,15 @@ class EmbeddingCell(kcells.Wrapper):
                     name="structure",
                 ),
             ],
+            others={"classes": 9, "size": 7},
             arguments=lambda at: {
                 "cell": kcells.cell("lstm", at.units),
                 "classes": 10,
-                "size": at.features,
+                "size": at.units,
             },
             inputs=lambda at: (),
             gates="",
+            note="around an LSTM; 10 classes",
             learning=Learning(
                 arguments=lambda at: {"classes": at.features},
                 adapt=lambda vectors: ops.argmax(vectors, axis=-1),

@@ -206,6 +206,7 @@ class FastSlowCell(kcells.Cell):
             ],
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="of LSTMs",
         )
 
 

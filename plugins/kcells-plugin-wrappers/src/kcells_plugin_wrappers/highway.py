@@ -10,6 +10,7 @@ from keras import initializers, ops, tree
 import kcells
 from kcells import Card, Case
 from kcells.types import Structure
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import Skip, numbered, pairs, vectors
 
 __all__ = ["HighwayCell"]
@@ -114,7 +115,7 @@ class HighwayCell(Skip):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         return Card(
             [
                 Case({"cell": keras.layers.LSTMCell(4)}, name="projected"),
@@ -124,4 +125,5 @@ class HighwayCell(Skip):
             others={"carry_bias": -0.5},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="carry, transform",
+            note="around an LSTM",
         )

@@ -12,6 +12,7 @@ from kcells import Card, Case
 from kcells.errors import ConfigurationError
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import numbered, vectors
 
 __all__ = ["LayerNormCell"]
@@ -123,7 +124,8 @@ class LayerNormCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        # Of two numbers nothing but their order would be left.
+        both = LeafwiseCell({"a": 5, "b": 4})
         first = {"normalize_inputs": True, "normalize_outputs": False}
         return Card(
             [
@@ -131,11 +133,12 @@ class LayerNormCell(kcells.Wrapper):
                 Case({"cell": keras.layers.GRUCell(4), **first}, name="inputs"),
                 Case(
                     {"cell": both, "normalize_inputs": True},
-                    inputs={"a": (2,), "b": (3,)},
+                    inputs={"a": (4,), "b": (5,)},
                     name="structure",
                 ),
             ],
             others={"epsilon": 1e-3},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )

@@ -147,6 +147,8 @@ class MultiplicativeCell(kcells.Wrapper):
                 Case({"cell": keras.layers.SimpleRNNCell(3)}, name="simple_rnn"),
                 Case({"cell": both, "state": 2}, inputs={"a": (2,), "b": (3,)}, name="structure"),
             ],
+            others={"state": 3},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )

@@ -11,6 +11,7 @@ import kcells
 from kcells import Card, Case, Place
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import each, numbered, vectors
 
 __all__ = ["InputProjectionCell", "OutputProjectionCell"]
@@ -78,8 +79,8 @@ class InputProjectionCell(_Projection):
     Each leaf of a structure has a matrix of its own. The cell keeps its own path, and the
     projection of all steps is one product.
 
-    Source: `InputProjectionWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016), which has no
-    option for the bias.
+    Source: TensorFlow 1.x 2016, `InputProjectionWrapper` of tf.contrib.rnn, which has no option
+    for the bias.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -119,7 +120,7 @@ class InputProjectionCell(_Projection):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         size = {"a": 3, "b": 2}
         return Card(
             [
@@ -130,8 +131,10 @@ class InputProjectionCell(_Projection):
                     name="structure",
                 ),
             ],
+            others={"size": 7},
             arguments=_with_size,
             gates="",
+            note="around an LSTM",
         )
 
 
@@ -145,8 +148,8 @@ class OutputProjectionCell(_Projection):
     Each leaf of a structure has a matrix of its own. The cell keeps its own path, and what is not
     returned is not projected.
 
-    Source: `OutputProjectionWrapper` of tf.contrib.rnn (TensorFlow 1.x, 2016), which has no
-    option for the bias.
+    Source: TensorFlow 1.x 2016, `OutputProjectionWrapper` of tf.contrib.rnn, which has no option
+    for the bias.
 
     Args:
         cell: the cell: a cell, an id, a class, or a list of these, which makes a stack.
@@ -184,7 +187,7 @@ class OutputProjectionCell(_Projection):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         size = {"a": 3, "b": 2}
         return Card(
             [
@@ -195,8 +198,10 @@ class OutputProjectionCell(_Projection):
                     name="structure",
                 ),
             ],
+            others={"size": 7},
             arguments=_with_size,
             gates="",
+            note="around an LSTM",
         )
 
 

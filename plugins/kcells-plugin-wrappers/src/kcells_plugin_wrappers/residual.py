@@ -8,6 +8,7 @@ from keras import tree
 import kcells
 from kcells import Card, Case
 from kcells.types import Structure
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.leaves import Skip
 
 __all__ = ["ResidualCell"]
@@ -65,7 +66,7 @@ class ResidualCell(Skip):
         """What there is to know of the cell besides the code; see `kcells.Card`."""
         same = keras.layers.LSTMCell(3)
         stack = kcells.StackedCells([keras.layers.GRUCell(5), keras.layers.LSTMCell(4)])
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         return Card(
             [
                 Case({"cell": keras.layers.LSTMCell(4)}, name="projected"),
@@ -75,4 +76,5 @@ class ResidualCell(Skip):
             ],
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )

@@ -12,6 +12,7 @@ import kcells
 from kcells import Card, Case
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
+from kcells_plugin_wrappers.leafwise import LeafwiseCell
 from kcells_plugin_wrappers.rates import any_rate, checked_rates, is_float, of_states, uniform
 
 __all__ = ["ZoneoutCell"]
@@ -105,7 +106,7 @@ class ZoneoutCell(kcells.Wrapper):
     @classmethod
     def card(cls) -> Card:
         """What there is to know of the cell besides the code; see `kcells.Card`."""
-        both = kcells.cell("parallel", {"a": keras.layers.GRUCell(2), "b": keras.layers.GRUCell(4)})
+        both = LeafwiseCell({"a": 2, "b": 4})
         return Card(
             [
                 Case({"cell": keras.layers.LSTMCell(4), "rates": [0.1, 0.4]}, name="lstm"),
@@ -119,4 +120,5 @@ class ZoneoutCell(kcells.Wrapper):
             others={"rates": 0.3},
             arguments=lambda at: {"cell": kcells.cell("lstm", at.units)},
             gates="",
+            note="around an LSTM",
         )
