@@ -5,6 +5,7 @@ from kcells_plugin_wrappers.device import DeviceCell
 from kcells_plugin_wrappers.dropout import DropoutCell
 from kcells_plugin_wrappers.embedding import EmbeddingCell
 from kcells_plugin_wrappers.fast_slow import FastSlowCell
+from kcells_plugin_wrappers.feedback import FeedbackCell
 from kcells_plugin_wrappers.highway import HighwayCell
 from kcells_plugin_wrappers.layer_norm import LayerNormCell
 from kcells_plugin_wrappers.multiplicative import MultiplicativeCell
@@ -21,6 +22,7 @@ __all__ = [
     "DropoutCell",
     "EmbeddingCell",
     "FastSlowCell",
+    "FeedbackCell",
     "HighwayCell",
     "InputProjectionCell",
     "LayerNormCell",
