@@ -16,7 +16,7 @@ from kcells.errors import StructureError
 from kcells.structure import Size, map_leaves, outline, plain, shape_leaves, size_structure
 from kcells.types import Structure
 
-__all__ = ["build_for", "declared_outputs", "infer_step", "state_specs"]
+__all__ = ["build_for", "declared_outputs", "infer_step", "state_specs", "trace"]
 
 
 class _Trace(keras.Operation):
@@ -35,7 +35,8 @@ class _Trace(keras.Operation):
             raise
 
 
-def _trace(function: Callable[..., Any], *args: Any) -> Any:
+def trace(function: Callable[..., Any], *args: Any) -> Any:
+    """The specs of `function(*args)`, for structures of `keras.KerasTensor`."""
     operation = _Trace(function)
     try:
         return operation.compute_output_spec(*args)
@@ -94,7 +95,7 @@ def infer_step(
             return results
 
     try:
-        outputs, new_states = _trace(one_step, *arguments)
+        outputs, new_states = trace(one_step, *arguments)
     finally:
         forget_masks(cell.cell)
     for new, old in zip(tree.flatten(new_states), tree.flatten(states), strict=True):

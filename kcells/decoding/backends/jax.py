@@ -1,0 +1,80 @@
+"""JAX: one `lax.while_loop` in one `jit`.
+
+A step may be any function, and which variables it reads, such as weights, nobody has said. What it
+reads in a compiled program would be a constant of the program, and what it updates would be lost. So
+the first thing is a trace in a scope that notes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+from jax import lax
+
+from kcells.cells.variables import current_value
+from kcells.decoding.parts import Parts
+
+__all__ = ["compiled", "written"]
+
+
+def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
+    """See the package."""
+    read: list[Any] = []
+    updated: list[Any] = []
+
+    def run_with(fixed: list[Any], values: list[Any], given: list[Any]) -> tuple[Any, Any]:
+        def turn(state: Any) -> Any:
+            t, values, carry = state
+            mapping = [*zip(read, fixed, strict=True), *zip(updated, values, strict=True)]
+            with keras.StatelessScope(mapping) as scope:
+                carry = parts.turn(t, carry)
+                values = [scope.get_current_value(variable) for variable in updated]
+            return t + 1, values, carry
+
+        _, values, carry = lax.while_loop(
+            lambda state: (state[0] < parts.length) & parts.goes_on(state[2]),
+            turn,
+            (0, values, parts.begin(given)),
+        )
+        return parts.finish(carry), values
+
+    program = jax.jit(run_with)
+
+    def run(given: list[Any]) -> list[Any]:
+        if not (read or updated):
+            with _Noting() as scope:
+                jax.eval_shape(lambda given: parts.turn(0, parts.begin(given)), given)
+            updated.extend(scope.updated.values())
+            read.extend(v for key, v in scope.read.items() if key not in scope.updated)
+        fixed, values = ([current_value(v) for v in group] for group in (read, updated))
+        results, values = program(fixed, values, given)
+        for variable, value in zip(updated, values, strict=True):
+            variable.assign(value)
+        return results  # type: ignore[no-any-return]
+
+    return run
+
+
+class _Noting(keras.StatelessScope):
+    """Notes which variables are read, and which are updated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: dict[int, Any] = {}
+        self.updated: dict[int, Any] = {}
+
+    def get_current_value(self, variable: Any) -> Any:
+        self.read[id(variable)] = variable
+        return super().get_current_value(variable)
+
+    def add_update(self, update: tuple[Any, Any]) -> None:
+        self.updated[id(update[0])] = update[0]
+        super().add_update(update)
+
+
+def written(buffer: Any, position: Any, entry: Any) -> Any:
+    """See the package."""
+    return buffer.at[position].set(entry)
