@@ -56,7 +56,8 @@ class Sample:
 
     >>> import keras, kcells, numpy as np
     >>> def step(ids, states):
-    ...     return keras.ops.tile([[2.0, 1.0, 1.0, -9.0]], (len(ids), 1)), states
+    ...     table = np.array([[2.0, 1.0, 1.0, -9.0]] * 4, "float32")
+    ...     return keras.ops.take(table, ids, axis=0), states
     >>> choose = kcells.decoding.Sample(temperature=0.5, top_k=2, seed=1)
     >>> result = kcells.generate(step, [], np.zeros(3, int), 50, choose=choose)
     >>> sorted(set(keras.ops.convert_to_numpy(result.outputs).ravel().tolist()))

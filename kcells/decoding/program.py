@@ -145,14 +145,15 @@ class Program:
         assert stepper is not None  # noqa: S101  # a call goes on
         try:
             inputs = trace(self._inputs, fed, constants)
-            stepper.build(inputs, constants if self._has_constants else None)
+            if stepper.build is not None:
+                stepper.build(inputs, constants if self._has_constants else None)
             outputs, new = trace(self._step, fed, states, constants)
         except Exception as error:
-            if self._feed is None and self._search.picks_ids:
+            if stepper.build is not None and self._feed is None and self._search.picks_ids:
                 error.add_note(
                     f"generate: {stepper.name} was called with the ids themselves, (batch,) int32.\n"
-                    "  If it takes vectors, pass feed=, a layer or function that makes them of ids,"
-                    " such as the model's Embedding."
+                    "  A cell that takes vectors needs feed=, a layer or function that makes them of"
+                    " ids, such as the model's Embedding."
                 )
             raise
         who = f"generate: {stepper.name}"

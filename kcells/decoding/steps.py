@@ -37,14 +37,15 @@ class Stepper(NamedTuple):
         call: `(inputs, states, constants) -> (outputs, new states)`.
         first: `(states or None, batch) -> states`, those to start from.
         takes_constants: whether it does.
-        build: is given the specs of the inputs and constants of a step before the first one.
+        build: for a cell, what is given the specs of the inputs and constants of a step before the
+            first one.
     """
 
     name: str
     call: Callable[[Structure, Structure, Structure], tuple[Structure, Structure]]
     first: Callable[[Structure, int], Structure]
     takes_constants: bool
-    build: Callable[[Structure, Structure], None] = lambda inputs, constants: None
+    build: Callable[[Structure, Structure], None] | None = None
 
 
 def stepper_of(step: Any) -> Stepper:
