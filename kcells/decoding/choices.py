@@ -1,4 +1,4 @@
-"""How the next output is chosen: the public names, which are values and do nothing by themselves."""
+"""How the next output is chosen: values, which a search looks at."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Greedy:
 class Sample:
     """Draws an id from the distribution whose logits the scores are.
 
-    What `top_k` and `top_p` leave out is never drawn; both look at the scores after they are divided by
-    the temperature, `top_p` at what `top_k` has left.
+    What `top_k` and `top_p` leave out is never drawn. Both look at scores that are divided by the
+    temperature, `top_p` at what `top_k` has left of them.
 
     Args:
         temperature: what the scores are divided by; below 1 likely ids become more likely.

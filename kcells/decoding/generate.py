@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops, tree
 
 from kcells.decoding.choices import Beam, Greedy, Sample
@@ -12,7 +13,7 @@ from kcells.decoding.result import Generated
 from kcells.decoding.search import Choose
 from kcells.decoding.steps import Stepper, as_tensor, stepper_of
 from kcells.errors import ArgumentError, ConfigurationError, StructureError, table
-from kcells.structure import leaves_with_paths, map_leaves, plain
+from kcells.structure import leaves_with_paths, map_leaves, outline
 from kcells.types import Structure
 
 __all__ = ["generate"]
@@ -36,31 +37,31 @@ def generate(
     through it.
 
     Args:
-        step: a `kcells.to_streaming` model; a cell, a stack of cells or an RNN layer, of which the cell is
-            stepped; or a function `(inputs, states) -> (outputs, states)`, which may use whatever
-            layers it likes.
-        initial_state: a structure of `(batch, ...)`, as the step has it; None for what a model, cell
-            or layer starts from (the memory of a stateful layer is neither read nor written).
-        start: what the first step sees, as if it had been chosen: ids `(batch,)`, one id for all rows,
-            or a structure of `(batch, ...)`.
+        step: a `kcells.to_streaming` model; a cell, a stack of cells or an RNN layer, of which the
+            cell is stepped; or a function `(inputs, states) -> (outputs, states)`, which may use
+            whatever layers it likes.
+        initial_state: a structure of `(batch, ...)`, as the step has it; None for what a model,
+            cell or layer starts from (the memory of a stateful layer is neither read nor written).
+        start: what the first step sees, as if it had been chosen: ids `(batch,)`, one id for all
+            rows, or a structure of `(batch, ...)`.
         max_length: how many steps there are at most.
         end: the id that ends a row, or a function `chosen -> (batch,) bool`; None for no end.
         choose: `"greedy"`, a `kcells.decoding.Greedy`, `Sample` or `Beam`, which choose an id from
             scores `(batch, ids)`; None if the outputs themselves are fed back; or a function of the
             outputs that gives what is fed back. Scores are logits: their log-softmax is taken. Of
             probabilities, such as a softmax gives, take the logarithm in a function.
-        constants: a structure of `(batch, ...)`, given at every step to a cell, function or `feed` that
-            has a parameter `constants`.
+        constants: a structure of `(batch, ...)`, given at every step to a cell, function or `feed`
+            that has a parameter `constants`.
         feed: makes the inputs of the step of what was chosen: a layer, such as an Embedding, or a
             function. By default it is the input.
 
     Returns:
-        A `kcells.Generated`: `outputs`, `lengths`, `scores`, `states`, and `hypotheses` after a beam
-        search.
+        A `kcells.Generated`: `outputs`, `lengths`, `scores`, `states`, and `hypotheses` after a
+        beam search.
 
     Raises:
         ArgumentError: if `step`, `choose` or an argument is nothing of these.
-        ConfigurationError, StructureError: if arguments, or what the step gives, do not fit together.
+        ConfigurationError, StructureError: if arguments, or what the step gives, do not fit.
 
     Examples:
 
@@ -89,7 +90,7 @@ def generate(
         _check_constants(stepper, feed)
     if initial_state is not None:
         initial_state = map_leaves(lambda leaf, _: as_tensor(leaf), initial_state)
-    fed = _started(start, choose, initial_state)
+    fed = _started(start, choose, initial_state, stepper.name)
     batch = tree.flatten(fed)[0].shape[0]
     states = map_leaves(lambda x, _: as_tensor(x), stepper.first(initial_state, batch))
     _check_batch({"start": fed, "initial_state": states, "constants": constants}, stepper.name)
@@ -106,8 +107,8 @@ def _checked_choice(choose: Any) -> Choose:
         return choose  # type: ignore[no-any-return]
     raise ArgumentError(
         f"generate: choose={choose!r} is no way to choose.\n"
-        '  "greedy", or an object: kcells.decoding.Greedy(), Sample(...) or Beam(width); a function of'
-        " the outputs; None to feed the outputs themselves."
+        '  "greedy", or an object: kcells.decoding.Greedy(), Sample(...) or Beam(width); a function'
+        " of the outputs; None to feed the outputs themselves."
     )
 
 
@@ -124,7 +125,8 @@ def _checked_end(end: Any) -> Any:
         return end
     if not hasattr(end, "__index__") or isinstance(end, bool):
         raise ArgumentError(
-            f"generate: end has to be an id, a function of what is chosen, or None; received {end!r}.\n"
+            "generate: end has to be an id, a function of what is chosen, or None; received"
+            f" {end!r}.\n"
             "  For several ids, a function: lambda ids: (ids == 1) | (ids == 2)."
         )
     return int(end)
@@ -133,24 +135,34 @@ def _checked_end(end: Any) -> Any:
 def _check_constants(stepper: Stepper, feed: Feed) -> None:
     if not (stepper.takes_constants or (feed is not None and takes_constants(feed))):
         raise ArgumentError(
-            f"generate: constants were passed, and neither {stepper.name} nor feed has a parameter of"
-            " that name.\n"
+            f"generate: constants were passed, and neither {stepper.name} nor feed has a parameter"
+            " of that name.\n"
             "  A model takes them among its inputs: feed=function, where function(ids, constants)"
             " makes these."
         )
 
 
-def _started(start: Structure, choose: Choose, initial_state: Structure) -> Structure:
+def _started(start: Structure, choose: Choose, initial_state: Structure, who: str) -> Structure:
     """The start as tensors; a single number stands for every row."""
-    is_ids = isinstance(choose, (Greedy, Sample, Beam))
-    if is_ids and isinstance(start, (list, tuple)):
+    picks_ids = isinstance(choose, (Greedy, Sample, Beam))
+    if picks_ids and isinstance(start, (list, tuple)):
         start = ops.convert_to_tensor(start)
-    fed = map_leaves(lambda leaf, _: as_tensor(leaf), plain(start))
+    fed = map_leaves(lambda leaf, _: as_tensor(leaf), start)
+    leaves = tree.flatten(fed)
+    if not leaves:
+        raise StructureError(f"generate: {who}: start holds no tensor.")
     known = tree.flatten([] if initial_state is None else initial_state)
     batch = known[0].shape[0] if known and len(known[0].shape) else 1
-    return tree.map_structure(
+    fed = tree.map_structure(
         lambda leaf: leaf if len(leaf.shape) else ops.broadcast_to(leaf, (batch,)), fed
     )
+    dtypes = [keras.backend.standardize_dtype(leaf.dtype) for leaf in leaves]
+    if picks_ids and (tree.is_nested(fed) or len(fed.shape) != 1 or "int" not in dtypes[0]):
+        raise StructureError(
+            f"generate: {who}: start has to be ids, (batch,) ints, as they are chosen; received"
+            f" {outline(fed)} of {', '.join(sorted(set(dtypes)))}."
+        )
+    return fed
 
 
 def _check_batch(parts: dict[str, Structure], who: str) -> None:
@@ -160,11 +172,8 @@ def _check_batch(parts: dict[str, Structure], who: str) -> None:
         if part is not None
         for path, leaf in leaves_with_paths(part, name)
     ]
-    if not any(path.startswith("start") for path, _ in named):
-        raise StructureError(f"generate: {who}: start holds no tensor.")
     if len({shape[:1] for _, shape in named}) > 1:
-        rows = [(path, shape) for path, shape in named]
         raise StructureError(
-            f"generate: {who}: what goes in disagrees on the batch.\n{table(rows)}\n"
+            f"generate: {who}: what goes in disagrees on the batch.\n{table(named)}\n"
             "  Every leaf is (batch, ...)."
         )

@@ -39,8 +39,8 @@ class Program:
     It keeps no step, since the step keeps it: each call brings its own.
 
     Args:
-        given: the tensors of a first call, a dict: `"fed"`, what the first step sees, `"states"`, and
-            `"constants"`, None for none.
+        given: the tensors of a first call, a dict: `"fed"`, what the first step sees, `"states"`,
+            and `"constants"`, None for none.
         feed, end, choose, length: as for `kcells.generate`.
     """
 
@@ -151,34 +151,29 @@ class Program:
         except Exception as error:
             if stepper.build is not None and self._feed is None and self._search.picks_ids:
                 error.add_note(
-                    f"generate: {stepper.name} was called with the ids themselves, (batch,) int32.\n"
-                    "  A cell that takes vectors needs feed=, a layer or function that makes them of"
-                    " ids, such as the model's Embedding."
+                    f"generate: {stepper.name} got the ids themselves, (batch,) int32.\n"
+                    "  A cell that takes vectors needs feed=, a layer or function that makes them"
+                    " of ids, such as the model's Embedding."
                 )
             raise
         who = f"generate: {stepper.name}"
         check_shapes(new, states, who, "states")
         if self._search.picks_ids:
-            self._check_ids(outputs, fed, who)
+            self._check_ids(outputs, who)
         chosen = trace(self._search.chosen, outputs)
         self._check_chosen(chosen, fed, who)
         return chosen
 
-    def _check_ids(self, outputs: Structure, fed: Structure, who: str) -> None:
+    def _check_ids(self, outputs: Structure, who: str) -> None:
         if tree.is_nested(outputs) or len(outputs.shape) != 2:
             raise StructureError(
                 f"{who}: an id is chosen from scores, one tensor (batch, ids); the step gives"
                 f" {outline(outputs)}.\n"
-                "  For outputs that are fed back as they are, pass choose=None; else a function that"
-                " makes of them what is fed back."
+                "  For outputs that are fed back as they are, pass choose=None; else a function"
+                " that makes of them what is fed back."
             )
         if outputs.dtype == "float64":
             self._dtype = "float64"
-        if tree.is_nested(fed) or len(fed.shape) != 1 or "int" not in fed.dtype:
-            raise StructureError(
-                f"{who}: start has to be ids, (batch,) ints, as they are chosen; received"
-                f" {outline(fed)}{'' if tree.is_nested(fed) else ' ' + fed.dtype}."
-            )
         count = outputs.shape[1]
         if self._end is not None and not callable(self._end) and not 0 <= self._end < count:
             raise ConfigurationError(
@@ -215,7 +210,7 @@ def _outline(structure: Structure) -> Structure:
     return tree.map_structure(lambda _: 0, structure)
 
 
-def takes_constants(feed: Feed) -> bool:
+def takes_constants(feed: Any) -> bool:
     """Whether `feed` has a parameter of that name."""
     return takes(getattr(feed, "call", feed), "constants")
 

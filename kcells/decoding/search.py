@@ -1,8 +1,8 @@
 """What becomes of the outputs of a step: one sequence a row goes on, or the best few do.
 
-A search has some rows of the step for each row that is asked for, `rows`. It adds its own entries to
-what a loop carries: `"fed"`, what the step sees next, `"states"`, `"ended"` and `"lengths"`, one
-entry a row of the step, and `"found"`, its own.
+A search has some rows of the step for each row that is asked for, `rows` of them. A loop carries
+`"fed"`, what the step sees next, `"states"`, `"ended"` and `"lengths"`, with one entry for each row
+of the step, and `"found"`, which is the search's own.
 """
 
 from __future__ import annotations
@@ -200,15 +200,16 @@ class BestFew:
         """See `OneEach`."""
         lengths, totals = carry["lengths"], carry["found"]["scores"]
         scores = totals / ops.cast(self._beam.penalty(lengths), totals.dtype)
-        return tree.map_structure(
-            lambda leaf: ops.reshape(leaf, (-1, self.rows, *leaf.shape[1:])),
-            {
-                "outputs": carry["found"]["outputs"],
-                "lengths": lengths,
-                "scores": scores,
-                "states": carry["states"],
-            },
+        finished = {
+            "outputs": carry["found"]["outputs"],
+            "lengths": lengths,
+            "scores": scores,
+            "states": carry["states"],
+        }
+        places: dict[str, Any] = tree.map_structure(
+            lambda leaf: ops.reshape(leaf, (-1, self.rows, *leaf.shape[1:])), finished
         )
+        return places
 
     def result(self, finished: dict[str, Any]) -> Generated:
         """See `OneEach`."""

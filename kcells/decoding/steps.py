@@ -77,20 +77,19 @@ def stepper_of(step: Any) -> Stepper:
         )
     if not callable(step):
         raise ArgumentError(
-            "generate: step has to be a cell, an RNN layer, kcells.to_streaming(model), or a function"
-            f" (inputs, states) -> (outputs, states); received {type(step).__name__}."
+            "generate: step has to be a cell, an RNN layer, kcells.to_streaming(model), or a"
+            " function (inputs, states) -> (outputs, states); received"
+            f" {type(step).__name__}."
         )
     return _of_function(step)
 
 
 def _takes_states(layer: Any) -> bool:
-    return len(inspect.signature(layer.call).parameters) > 1 and "states" in inspect.signature(
-        layer.call
-    ).parameters
+    return "states" in inspect.signature(layer.call).parameters
 
 
 def _of_function(function: Any) -> Stepper:
-    name = getattr(function, "__name__", None) or getattr(function, "name", "step")
+    name = str(getattr(function, "__name__", None) or getattr(function, "name", "step"))
 
     def call(inputs: Structure, states: Structure, constants: Structure) -> Any:
         given = {} if constants is None else {"constants": constants}

@@ -1,8 +1,8 @@
 """JAX: one `lax.while_loop` in one `jit`.
 
-A step may be any function, and which variables it reads, such as weights, nobody has said. What it
-reads in a compiled program would be a constant of the program, and what it updates would be lost. So
-the first thing is a trace in a scope that notes both.
+A step may be any function, and nobody has said which variables it reads, such as weights. What it
+reads would be a constant of the compiled program, and what it updates would be lost. So the first
+thing is a trace in a scope that notes both.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
     """See the package."""
     read: list[Any] = []
     updated: list[Any] = []
+    is_known = False
 
     def run_with(fixed: list[Any], values: list[Any], given: list[Any]) -> tuple[Any, Any]:
         def turn(state: Any) -> Any:
@@ -44,11 +45,13 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
     program = jax.jit(run_with)
 
     def run(given: list[Any]) -> list[Any]:
-        if not (read or updated):
+        nonlocal is_known
+        if not is_known:
             with _Noting() as scope:
                 jax.eval_shape(lambda given: parts.turn(0, parts.begin(given)), given)
             updated.extend(scope.updated.values())
             read.extend(v for key, v in scope.read.items() if key not in scope.updated)
+            is_known = True
         fixed, values = ([current_value(v) for v in group] for group in (read, updated))
         results, values = program(fixed, values, given)
         for variable, value in zip(updated, values, strict=True):

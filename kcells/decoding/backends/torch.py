@@ -15,14 +15,14 @@ __all__ = ["compiled", "written"]
 def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
     """See the package; nothing is compiled."""
 
-    @torch.no_grad()
     def run(given: list[Any]) -> list[Any]:
-        carry = parts.begin(given)
-        for t in range(parts.length):
-            if not parts.goes_on(carry):
-                break
-            carry = parts.turn(t, carry)
-        return parts.finish(carry)
+        with torch.no_grad():
+            carry = parts.begin(given)
+            for t in range(parts.length):
+                if not parts.goes_on(carry):
+                    break
+                carry = parts.turn(t, carry)
+            return parts.finish(carry)
 
     return run
 
