@@ -15,8 +15,11 @@ class Parts(Protocol):
         carry = begin(given)
         for t in range(length):
             if not goes_on(carry): break
-            carry = turn(t, carry)
+            carry = advance(t, carry, step(carry))
         return finish(carry)
+
+    What costs most, and what a user has written, is the step; what is drawn at random is drawn in
+    `advance`.
 
     Attributes:
         length: how many turns there are at most.
@@ -28,6 +31,8 @@ class Parts(Protocol):
 
     def goes_on(self, carry: list[Tensor]) -> Tensor: ...
 
-    def turn(self, t: Tensor, carry: list[Tensor]) -> list[Tensor]: ...
+    def step(self, carry: list[Tensor]) -> list[Tensor]: ...
+
+    def advance(self, t: Tensor, carry: list[Tensor], stepped: list[Tensor]) -> list[Tensor]: ...
 
     def finish(self, carry: list[Tensor]) -> list[Tensor]: ...

@@ -52,6 +52,7 @@ class Program:
         self._search = search_by(choose, end)
         self._given = _outline(_without_none(given))
         self._carry: Structure = None
+        self._stepped: Structure = None
         self._finished: Structure = None
         self._fed: Structure = None
         self._dtype = "float32"
@@ -91,15 +92,21 @@ class Program:
         """See `Parts`."""
         return ops.logical_not(ops.all(tree.pack_sequence_as(self._carry, carry)["ended"]))
 
-    def turn(self, t: Tensor, carry: list[Tensor]) -> list[Tensor]:
+    def step(self, carry: list[Tensor]) -> list[Tensor]:
         """See `Parts`."""
         found = tree.pack_sequence_as(self._carry, carry)
-        constants = found["constants"]
-        outputs, states = self._step(found["fed"], found["states"], constants)
+        outputs, states = self._step(found["fed"], found["states"], found["constants"])
         if self._search.picks_ids:
             outputs = ops.cast(outputs, self._dtype)
-        new = self._search.advance(t, found, outputs, states)
-        return list(tree.flatten({**new, "constants": constants}))
+        stepped = {"outputs": outputs, "states": states}
+        self._stepped = _outline(stepped)
+        return list(tree.flatten(stepped))
+
+    def advance(self, t: Tensor, carry: list[Tensor], stepped: list[Tensor]) -> list[Tensor]:
+        """See `Parts`."""
+        found = tree.pack_sequence_as(self._carry, carry)
+        new = self._search.advance(t, found, **tree.pack_sequence_as(self._stepped, stepped))
+        return list(tree.flatten({**new, "constants": found["constants"]}))
 
     def finish(self, carry: list[Tensor]) -> list[Tensor]:
         """See `Parts`."""

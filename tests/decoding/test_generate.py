@@ -371,12 +371,36 @@ def test_nothing_is_traced_twice(language, choose):
         kcells.generate(language.step, language.first(batch), 1, length, choose=choose)
         return language.calls - before
 
-    steps = 6 if keras.backend.backend() == "torch" else 0
-    assert run(3) > steps
-    assert run(3) == steps
-    assert run(4) > steps
-    assert (run(3), run(4)) == (steps, steps)
-    assert run(3, 5) > steps - 1
+    assert run(3) > 0
+    assert run(3) == 0
+    assert run(4) > 0
+    assert (run(3), run(4)) == (0, 0)
+    assert run(3, 5) > 0
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others cannot run such a step")
+def test_a_step_that_looks_at_numbers_is_called_each_time(language):
+    """Nothing of it is frozen in a trace, however it looks."""
+    looks = [
+        lambda h: float(ops.sum(h)) > 0,
+        lambda h: ops.convert_to_numpy(h).sum() > 0,
+        lambda h: bool((ops.sum(h) > 0).item()),
+    ]
+    for look in looks:
+
+        def step(ids, states, look=look):
+            scores, states = language.step(ids, states)
+            return (scores if look(states["h"]) else -scores), states
+
+        states = language.first(1)
+        found = numbers(kcells.generate(step, states, 1, 12).outputs)[0]
+        h, last, seen = states["h"][0], 1, set()
+        for token in found:
+            gains, h = language.after(h, last)
+            last = int(gains.argmax() if h.sum() > 0 else gains.argmin())
+            seen.add(bool(h.sum() > 0))
+            assert token == last
+        assert seen == {True, False}
 
 
 def test_weights_that_change_count():

@@ -15,6 +15,7 @@ import keras
 from jax import lax
 
 from kcells.cells.variables import current_value
+from kcells.decoding.noting import Noting
 from kcells.decoding.parts import Parts
 
 __all__ = ["compiled", "written"]
@@ -31,7 +32,7 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
             t, values, carry = state
             mapping = [*zip(read, fixed, strict=True), *zip(updated, values, strict=True)]
             with keras.StatelessScope(mapping) as scope:
-                carry = parts.turn(t, carry)
+                carry = parts.advance(t, carry, parts.step(carry))
                 values = [scope.get_current_value(variable) for variable in updated]
             return t + 1, values, carry
 
@@ -42,13 +43,17 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
         )
         return parts.finish(carry), values
 
+    def once(given: list[Any]) -> list[Any]:
+        carry = parts.begin(given)
+        return parts.advance(0, carry, parts.step(carry))
+
     program = jax.jit(run_with)
 
     def run(given: list[Any]) -> list[Any]:
         nonlocal is_known
         if not is_known:
-            with _Noting() as scope:
-                jax.eval_shape(lambda given: parts.turn(0, parts.begin(given)), given)
+            with Noting() as scope:
+                jax.eval_shape(once, given)
             updated.extend(scope.updated.values())
             read.extend(v for key, v in scope.read.items() if key not in scope.updated)
             is_known = True
@@ -59,23 +64,6 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
         return results  # type: ignore[no-any-return]
 
     return run
-
-
-class _Noting(keras.StatelessScope):
-    """Notes which variables are read, and which are updated."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: dict[int, Any] = {}
-        self.updated: dict[int, Any] = {}
-
-    def get_current_value(self, variable: Any) -> Any:
-        self.read[id(variable)] = variable
-        return super().get_current_value(variable)
-
-    def add_update(self, update: tuple[Any, Any]) -> None:
-        self.updated[id(update[0])] = update[0]
-        super().add_update(update)
 
 
 def written(buffer: Any, position: Any, entry: Any) -> Any:

@@ -17,7 +17,7 @@ def compiled(parts: Parts) -> Callable[[list[Any]], list[Any]]:
 
     def run(given: list[Any]) -> list[Any]:
         def turn(t: Any, carry: list[Any]) -> Any:
-            return t + 1, parts.turn(t, carry)
+            return t + 1, parts.advance(t, carry, parts.step(carry))
 
         _, carry = tf.while_loop(
             lambda t, carry: (t < parts.length) & parts.goes_on(carry),
