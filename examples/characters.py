@@ -34,7 +34,6 @@ BACKENDS = ("tensorflow", "jax", "torch")
 WINDOW = 64
 """How many characters a training sequence has."""
 
-BATCH = 32
 HELD_OUT = 40_000
 """How many characters, from the end of the texts, the model is not trained on."""
 
@@ -128,13 +127,15 @@ def build_model(cell: str, units: int, characters: int, steps: int = 1) -> Any:
     return model
 
 
-def train(model: Any, ids: np.ndarray, held_out: np.ndarray, epochs: int) -> dict[str, list[float]]:
+def train(
+    model: Any, ids: np.ndarray, held_out: np.ndarray, epochs: int, batch: int
+) -> dict[str, list[float]]:
     """Trains with `fit`; the bits a character after each epoch, on both texts."""
     bits: dict[str, list[float]] = {"training": [], "held out": []}
     for epoch in range(epochs):
         # Windows begin elsewhere each time.
         began, (here, following) = time.perf_counter(), windows(ids, 17 * epoch % WINDOW)
-        loss = model.fit(here, following, batch_size=BATCH, verbose=0).history["loss"][0]
+        loss = model.fit(here, following, batch_size=batch, verbose=0).history["loss"][0]
         bits["training"].append(loss / np.log(2))
         bits["held out"].append(model.evaluate(*windows(held_out), verbose=0) / np.log(2))
         print(
@@ -258,13 +259,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     alphabet = Alphabet(text)
     ids = alphabet.ids(text)
     ids, held_out = ids[:-HELD_OUT], ids[-HELD_OUT:]
+    batch = 32
     if options.quick:
-        ids, held_out = ids[:30_000], held_out[:5_000]
-    steps = options.epochs * -(-len(windows(ids)[0]) // BATCH)
+        ids, held_out, batch = ids[:60_000], held_out[:5_000], 8
+    steps = options.epochs * -(-len(windows(ids)[0]) // batch)
     model = build_model(options.cell, options.units, len(alphabet), steps)
     print(f"Training on {len(ids):,} characters ...", flush=True)
     began = time.perf_counter()
-    bits = train(model, ids, held_out, options.epochs)
+    bits = train(model, ids, held_out, options.epochs, batch)
     seconds = time.perf_counter() - began
 
     print(f"\nWriting on, at the temperature {options.temperature}:\n", flush=True)
