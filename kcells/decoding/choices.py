@@ -84,8 +84,8 @@ class Sample:
             raise ConfigurationError(
                 f"Sample: top_p has to be above 0 and at most 1, or None; received {self.top_p!r}."
             )
-        is_seed = self.seed is None or isinstance(self.seed, (int, keras.random.SeedGenerator))
-        if not is_seed:
+        is_generator = isinstance(self.seed, keras.random.SeedGenerator)
+        if not (self.seed is None or is_generator or hasattr(self.seed, "__index__")):
             raise ConfigurationError(
                 "Sample: seed has to be an int, a keras.random.SeedGenerator or None; received"
                 f" {type(self.seed).__name__}."
@@ -113,7 +113,7 @@ class Sample:
         if isinstance(self.seed, keras.random.SeedGenerator):
             return self.seed.next()
         if self.seed is not None:
-            return ops.convert_to_tensor([self.seed, 0])
+            return ops.convert_to_tensor([int(self.seed), 0])
         drawn = keras.random.randint((1,), 0, 2**31 - 1)
         return ops.concatenate([drawn, ops.zeros_like(drawn)])
 

@@ -11,6 +11,7 @@ A backend compiles all of it once, and a second call of the same sizes runs what
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,7 @@ class Program:
         self._fed: Structure = None
         self._dtype = "float32"
         self._stepper: Stepper | None = None
+        self._lock = threading.RLock()
         self._run = current().compiled(self)
 
     def __call__(self, stepper: Stepper, given: dict[str, Structure]) -> Generated:
@@ -66,14 +68,15 @@ class Program:
             ConfigurationError, StructureError: if what a step gives does not fit.
         """
         given = _without_none(given)
-        self._stepper = stepper
-        try:
-            if self._fed is None:
-                self._fed = self._looked_at(given)
-            self._search.renew()
-            results = self._run(tree.flatten(given))
-        finally:
-            self._stepper = None
+        with self._lock:
+            self._stepper = stepper
+            try:
+                if self._fed is None:
+                    self._fed = self._looked_at(given)
+                self._search.renew()
+                results = self._run(tree.flatten(given))
+            finally:
+                self._stepper = None
         return self._search.result(tree.pack_sequence_as(self._finished, results))
 
     # -- The parts
@@ -231,11 +234,6 @@ def program_for(
     step: Any, given: dict[str, Structure], feed: Feed, end: Any, choose: Choose, length: int
 ) -> Program:
     """The program for these arguments, which is there already if it was asked for before."""
-    try:
-        # A bound method is another object each time.
-        known = _programs.setdefault(getattr(step, "__self__", step), {})
-    except TypeError:
-        return Program(given, feed, end, choose, length)
     sizes = map_leaves(
         lambda x, _: (tuple(x.shape), keras.backend.standardize_dtype(x.dtype)),
         _without_none(given),
@@ -243,6 +241,12 @@ def program_for(
     has_constants = given["constants"] is not None
     function = getattr(step, "__func__", None)
     key = (function, feed, end, choose, length, has_constants, repr(sizes))
+    try:
+        hash(key)
+        # A bound method is another object each time.
+        known = _programs.setdefault(getattr(step, "__self__", step), {})
+    except TypeError:  # What cannot be looked up is not kept.
+        return Program(given, feed, end, choose, length)
     if key not in known:
         if len(known) == _KEPT:
             del known[next(iter(known))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,13 @@ class Language:
         return scores - top - np.log(np.exp(scores - top).sum()), h
 
     def everything(
-        self, h: np.ndarray, start: int, length: int, end: int | None
+        self, h: np.ndarray, start: int, length: int, end: Collection[int]
     ) -> dict[tuple[int, ...], float]:
         """The log-probability of every sequence there is."""
         found = {}
         for ids in itertools.product(range(self.count), repeat=length):
-            said = ids if end not in ids else ids[: ids.index(end) + 1]
+            last = next((k for k, token in enumerate(ids) if token in end), length - 1)
+            said = ids[: last + 1]
             if said in found:
                 continue
             total, state, last = 0.0, h, start

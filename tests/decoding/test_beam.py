@@ -23,7 +23,9 @@ def penalized(total, length, alpha):
     return total / (((5 + length) / 6) ** alpha)
 
 
-@pytest.mark.parametrize(("end", "alpha"), [(0, 0.0), (0, 1.0), (2, 3.0), (None, 0.6)])
+@pytest.mark.parametrize(
+    ("end", "alpha"), [(0, 0.0), (0, 1.0), (2, 3.0), (None, 0.6), (lambda ids: ids != 1, 1.0)]
+)
 def test_a_beam_as_wide_as_the_language_finds_the_best_of_all(languages, end, alpha):
     language = languages(3)
     length, start = 4, np.array([1, 2])
@@ -32,7 +34,8 @@ def test_a_beam_as_wide_as_the_language_finds_the_best_of_all(languages, end, al
     result = kcells.generate(language.step, states, start, length, end=end, choose=choose)
     scores = numbers(result.hypotheses.scores)
     for row in range(2):
-        known = language.everything(states["h"][row], int(start[row]), length, end)
+        ends = [0, 2] if callable(end) else [end]
+        known = language.everything(states["h"][row], int(start[row]), length, ends)
         wanted = sorted(
             ((penalized(total, len(ids), alpha), ids) for ids, total in known.items()), reverse=True
         )

@@ -3,6 +3,7 @@
 import collections
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -112,7 +113,7 @@ def test_what_a_cell_starts_from():
     layer = kcells.RNN(keras.layers.GRUCell(WORDS), train_initial_state=True)
     layer(np.ones((1, 2, 4), "float32"))
     (first,) = (w for w in layer.weights if w.name.startswith("initial_state"))
-    first.assign([np.arange(WORDS) / WORDS])
+    first.assign(np.arange(WORDS)[np.newaxis] / WORDS)
     embed = layers.Embedding(WORDS, 4)
     ours = kcells.generate(layer, None, [1, 2], 5, feed=embed)
     theirs = kcells.generate(
@@ -433,6 +434,37 @@ def test_programs_of_functions_made_anew_do_not_pile_up(language):
     for _ in range(20):
         kcells.generate(language.step, language.first(1), 1, 1, feed=lambda ids: ids)
     assert len(program._programs[language]) <= program._KEPT
+
+
+def test_what_cannot_be_looked_up_is_compiled_each_time(language):
+    class Step:
+        __hash__ = None
+
+        def __call__(self, ids, states):
+            return language.step(ids, states)
+
+    class Feed:
+        __hash__ = None
+
+        def __call__(self, ids):
+            return ids
+
+    states = language.first(2)
+    wanted = numbers(kcells.generate(language.step, states, 1, 4).outputs)
+    for arguments in ({"step": Step()}, {"step": language.step, "feed": Feed()}):
+        given = {"initial_state": states, "start": 1, "max_length": 4, **arguments}
+        np.testing.assert_array_equal(numbers(kcells.generate(**given).outputs), wanted)
+
+
+def test_two_threads(language):
+    """With one program, which both find."""
+    states = [language.first(3, seed) for seed in range(2)]
+    wanted = [numbers(kcells.generate(language.step, s, 1, 30).outputs) for s in states]
+    fresh = type(language)(4)
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(kcells.generate, fresh.step, states[k % 2], 1, 30) for k in range(8)]
+        for k, future in enumerate(found):
+            np.testing.assert_array_equal(numbers(future.result().outputs), wanted[k % 2])
 
 
 # -- Dtypes
