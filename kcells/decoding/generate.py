@@ -85,6 +85,7 @@ def generate(
     stepper = stepper_of(step)
     if feed is not None and not callable(feed):
         raise ArgumentError(f"generate: feed has to be a layer or a function; received {feed!r}.")
+    _check_not_symbolic(initial_state, start, constants)
     if constants is not None:
         constants = map_leaves(lambda leaf, _: as_tensor(leaf), constants)
         _check_constants(stepper, feed)
@@ -96,6 +97,16 @@ def generate(
     _check_batch({"start": fed, "initial_state": states, "constants": constants}, stepper.name)
     given = {"fed": fed, "states": states, "constants": constants}
     return program_for(step, given, feed, end, choose, length)(stepper, given)
+
+
+def _check_not_symbolic(*parts: Structure) -> None:
+    leaves = [leaf for part in parts for _, leaf in leaves_with_paths(part, "")]
+    symbolic = any(isinstance(leaf, keras.KerasTensor) for leaf in leaves)
+    if symbolic or any(None in getattr(leaf, "shape", ()) for leaf in leaves):
+        raise ConfigurationError(
+            "generate: it is called with symbols, or in a graph with sizes that are not known.\n"
+            "  Call it with numbers, or where all sizes are known; it is no layer of a model."
+        )
 
 
 def _checked_choice(choose: Any) -> Choose:

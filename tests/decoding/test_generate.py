@@ -541,6 +541,7 @@ def zeros(chosen):
             StructureError,
             r'disagrees on the batch.\n  start +\(2,\)\n  initial_state\["h"\] +\(3, 2\)',
         ),
+        ({"start": keras.Input((), batch_size=2)}, ConfigurationError, "it is called with symbols"),
         ({"start": {}, "choose": None}, StructureError, "start holds no tensor"),
         (
             {"start": np.ones((2, 4)), "choose": None, "feed": zeros},
@@ -569,6 +570,29 @@ def test_what_is_wrong_is_said(arguments, error, message):
     given = {"step": anything, "initial_state": [], "start": [1, 2], "max_length": 3}
     with pytest.raises(error, match=f"(?s){message}"):
         kcells.generate(**{**given, **arguments})
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="no graphs")
+def test_inside_of_a_compiled_function(language):
+    """Where sizes are known; without, it says so."""
+    states, start = language.first(2), np.array([1, 3], "int32")
+    wanted = numbers(kcells.generate(language.step, states, start, 4).outputs)
+
+    def inside(start):
+        return kcells.generate(language.step, states, start, 4).outputs
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        found = jax.jit(inside)(start)
+    else:
+        import tensorflow as tf
+
+        found = tf.function(inside, autograph=False)(tf.constant(start))
+        unknown = tf.TensorSpec((None,), tf.int32)
+        with pytest.raises(ConfigurationError, match="sizes that are not known"):
+            tf.function(inside, autograph=False).get_concrete_function(unknown)
+    np.testing.assert_array_equal(numbers(found), wanted)
 
 
 def test_what_a_step_gives_that_does_not_fit():
