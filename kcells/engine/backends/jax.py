@@ -15,6 +15,7 @@ import jax
 import keras
 from jax import lax
 from jax import numpy as jnp
+from jax.experimental.sparse import JAXSparse
 from keras import ops, tree
 
 from kcells._keras_private import exported_format
@@ -28,11 +29,12 @@ from kcells.types import Step, Structure
 __all__ = [
     "as_long_as",
     "as_one",
-    "check_sizes",
+    "checked",
     "device",
     "fused",
     "has_numbers",
     "linear_scan",
+    "made_dense",
     "scan",
     "steps_at",
     "transformed",
@@ -129,8 +131,14 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     return jnp.where(agree, found, jnp.asarray(nothing, tensor.dtype))
 
 
-def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
-    """Nothing to do: every size is known when a call is checked."""
+def checked(tensors: Structure, sizes: Sequence[SizeCheck], who: str) -> Structure:
+    """See `base.Backend.checked`: every size is known when a call is made."""
+    return tensors
+
+
+def made_dense(leaf: Any) -> str | None:
+    """See `base.Backend.made_dense`."""
+    return "x.todense()" if isinstance(leaf, JAXSparse) else None
 
 
 def scan(
