@@ -7,7 +7,7 @@
 Importing kcells imports Keras and no plugin.
 """
 
-from kcells import errors
+from kcells import decoding, errors
 from kcells._version import __version__
 from kcells.build import build, cell
 from kcells.cells.base import Cell
@@ -18,6 +18,7 @@ from kcells.cells.linear import LinearRecurrence
 from kcells.cells.standard import InputCell, StandardCell
 from kcells.cells.weights import WeightsCell
 from kcells.convert import to_builtin
+from kcells.decoding import Generated, generate
 from kcells.explain import Explanation, Explanations, explain
 from kcells.layers.bidirectional import Bidirectional
 from kcells.layers.rnn import RNN
@@ -38,6 +39,7 @@ __all__ = [
     "Equivalence",
     "Explanation",
     "Explanations",
+    "Generated",
     "InputCell",
     "Learning",
     "LinearRecurrence",
@@ -53,9 +55,11 @@ __all__ = [
     "__version__",
     "build",
     "cell",
+    "decoding",
     "describe",
     "errors",
     "explain",
+    "generate",
     "list_cells",
     "load_model",
     "register",

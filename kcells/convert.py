@@ -185,8 +185,13 @@ def _against(layer: RNN) -> list[Reason]:
 
 
 def _convert(layer: Any) -> Any:
-    if isinstance(layer, RNN):
-        return _convert_rnn(layer)
+    new = _convert_rnn(layer) if isinstance(layer, RNN) else _convert_both(layer)
+    # Ours hands its mask on. Keras 3.16 is about to have theirs do so only if told.
+    new.supports_masking = True
+    return new
+
+
+def _convert_both(layer: Any) -> Any:
     forward = _convert(layer.forward_layer)
     new = stock.Bidirectional(
         forward,

@@ -34,6 +34,7 @@ ORDER = [
     {"build"},
     {"wrapper"},
     {"saving", "explain", "convert", "streaming", "files"},
+    {"decoding"},
     {"bench", "testing"},
     {"commands"},
     {"__init__", "__main__"},
@@ -162,6 +163,7 @@ def test_a_backend_is_imported_in_its_own_module_alone(path):
     found = {top(name) for name in imports(path)} & {*BACKENDS, "jaxlib", "flax", "tf_keras"}
     # tensorflow.py, and tensorflow_own_loop.py beside it.
     folders = {"engine/backends", "bench/backends", "testing/backends", "files/backends"}
+    folders |= {"decoding/backends"}
     own = {path.stem.partition("_")[0]} if relative(path.parent) in folders else set()
     # Keras 2 is what one cell is measured against.
     own |= {"tf_keras"} if relative(path) == "bench/backends/tensorflow_keras_2.py" else set()

@@ -31,6 +31,7 @@ PUBLIC = {
     "Equivalence",
     "Explanation",
     "Explanations",
+    "Generated",
     "InputCell",
     "Learning",
     "LinearRecurrence",
@@ -47,9 +48,11 @@ PUBLIC = {
     "__version__",
     "build",
     "cell",
+    "decoding",
     "describe",
     "errors",
     "explain",
+    "generate",
     "list_cells",
     "load_model",
     "register",
@@ -58,7 +61,7 @@ PUBLIC = {
     "unregister",
 }
 OBJECTS = sorted(PUBLIC - {"__version__"})
-CALLABLES = sorted(PUBLIC - {"__version__", "errors"})
+CALLABLES = sorted(PUBLIC - {"__version__", "decoding", "errors"})
 ERRORS = sorted(errors.__all__)
 
 
@@ -107,7 +110,7 @@ def test_nothing_else_is_visible():
         for name, value in vars(kcells).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert visible == PUBLIC - {"__version__", "errors"}
+    assert visible == PUBLIC - {"__version__", "decoding", "errors"}
 
 
 def test_names_are_what_they_say():
@@ -148,6 +151,11 @@ def test_methods_have_docstrings(name):
         ("cell", "(name, /, *args, **kwargs)"),
         ("describe", "(name)"),
         ("explain", "(layer_or_model, inputs=None)"),
+        (
+            "generate",
+            "(step, initial_state, start, max_length, end=None, choose='greedy', constants=None,"
+            " feed=None)",
+        ),
         ("list_cells", "()"),
         ("load_model", "(path, **kwargs)"),
         ("register", "(name, cls=None)"),

@@ -37,7 +37,7 @@ def test_the_table_of_cells_is_what_is_installed():
 @pytest.mark.parametrize(
     "name",
     ["CONTRIBUTING.md", "CHANGELOG.md"]
-    + [f"docs/{page}.md" for page in ("architecture", "authors", "dispatch", "speed")],
+    + [f"docs/{page}.md" for page in ("architecture", "authors", "decoding", "dispatch", "speed")],
 )
 def test_what_the_readme_links_to_is_there(name):
     assert (README.parent / name).exists()

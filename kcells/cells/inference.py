@@ -24,6 +24,7 @@ __all__ = [
     "infer_step",
     "sizes_are_made_up",
     "state_specs",
+    "trace",
 ]
 
 _traces: ContextVar[bool] = ContextVar("traces", default=False)
@@ -54,7 +55,8 @@ class _Trace(keras.Operation):
             raise
 
 
-def _trace(function: Callable[..., Any], *args: Any) -> Any:
+def trace(function: Callable[..., Any], *args: Any) -> Any:
+    """The specs of `function(*args)`, for structures of `keras.KerasTensor`."""
     operation = _Trace(function)
     token = _traces.set(True)
     try:
@@ -116,7 +118,7 @@ def infer_step(
             return results
 
     try:
-        outputs, new_states = _trace(one_step, *arguments)
+        outputs, new_states = trace(one_step, *arguments)
     finally:
         forget_masks(cell.cell)
     for new, old in zip(tree.flatten(new_states), tree.flatten(states), strict=True):
@@ -143,7 +145,7 @@ def infer_before(wrapper: Any, inputs: Structure) -> Structure:
             return plain(wrapper.before(inputs))
 
     try:
-        return _trace(before, inputs)
+        return trace(before, inputs)
     finally:
         forget_masks(wrapper)
 

@@ -23,7 +23,7 @@ from kcells.structure import (
 )
 from kcells.types import Structure, Tensor
 
-__all__ = ["CallChecks", "Given", "check_sizes_at_run_time", "check_states"]
+__all__ = ["CallChecks", "Given", "check_states", "checked_at_run_time"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +74,7 @@ class CallChecks:
             StructureError, ConfigurationError: see `kcells.RNN`.
         """
         sequences = plain(sequences)
+        _check_dense(sequences, self.who)
         batch, time = agree(sequences, "inputs", self.who)
         self._check_length(sequences, time)
         self._check_constants(constants)
@@ -119,6 +120,17 @@ class CallChecks:
             )
 
 
+def _check_dense(sequences: Structure, who: str) -> None:
+    for path, leaf in leaves_with_paths(sequences, "inputs"):
+        symbolic = getattr(leaf, "ragged", False) or getattr(leaf, "sparse", False)
+        how = "keras.Input(...) without sparse= and ragged="
+        made = how if symbolic else backends.current().made_dense(leaf)
+        if made is not None:
+            raise StructureError(
+                f"{who}: {path} is no dense tensor, but a {type(leaf).__name__}.\n  Pass {made}."
+            )
+
+
 def check_states(
     cell: BoundCell, states: Structure, batch: int | None, root: str, who: str
 ) -> Structure:
@@ -143,8 +155,8 @@ def check_states(
     return states
 
 
-def check_sizes_at_run_time(given: Given, states: Structure, who: str) -> None:
-    """Compares the sizes that are known only when the call runs.
+def checked_at_run_time(given: Given, states: Structure, who: str) -> tuple[Given, Structure]:
+    """`given` and `states`, which wait for the sizes that are known only when the call runs.
 
     Without it TensorFlow would broadcast a state of batch 1, or take the first steps of a
     longer sequence, and say nothing.
@@ -167,4 +179,7 @@ def check_sizes_at_run_time(given: Given, states: Structure, who: str) -> None:
         SizeCheck(path, leaf, 0, reference, "batch")
         for path, leaf in leaves_with_paths(states, "the state")
     ]
-    backends.current().check_sizes(checks, who)
+    tensors = [given.sequences, given.mask, given.reset, states]
+    sequences, mask, reset, states = backends.current().checked(tensors, checks, who)
+    given = dataclasses.replace(given, sequences=sequences, mask=mask, reset=reset)
+    return given, states

@@ -26,7 +26,7 @@ from kcells.engine.plan import Plan
 from kcells.engine.run import Ran, execute
 from kcells.errors import CellError
 from kcells.layers.calls import note_call
-from kcells.layers.checks import CallChecks, check_sizes_at_run_time
+from kcells.layers.checks import CallChecks, checked_at_run_time
 from kcells.layers.dtypes import cast_floats
 from kcells.layers.exports import check_export
 from kcells.layers.memory import Memory, first_states, trained_states
@@ -239,7 +239,7 @@ class RNN(Remembering):
         remembered = self._memory if options.stateful else None
         batch = ops.shape(tree.flatten(given.sequences)[0])[0]
         states = first_states(self._bound, given.initial_state, remembered, batch, training)
-        check_sizes_at_run_time(given, states, self._who)
+        given, states = checked_at_run_time(given, states, self._who)
         fresh = None if given.reset is None else self._fresh(batch, training)
         facts = CallFacts(
             "none" if given.mask is None else "not known yet",

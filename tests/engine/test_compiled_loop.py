@@ -451,6 +451,40 @@ def test_several_tapes_at_once(rng, name, training):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+class CrossingCell(keras.layers.Layer):
+    """Hands each of two states on through the other, and gives neither at once."""
+
+    state_size = (3, 3)
+    output_size = 3
+
+    def call(self, inputs, states):
+        first, second = states
+        return ops.tanh(first), (ops.sin(second) + inputs, ops.cos(first))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"return_sequences": True}, {"return_state": True}, {"checkpoint": 2}], ids=str
+)
+@pytest.mark.parametrize("cell", ["mlstm", CrossingCell], ids=str)
+def test_the_jacobian(float64, rng, loops, cell, options):
+    """TensorFlow makes a loop for many gradients out of that for one."""
+    layer = (
+        kcells.build(cell, 3, **options) if cell != CrossingCell else kcells.RNN(cell(), **options)
+    )
+    x = tf.constant(rng.normal(size=(BATCH, TIME, 3)))
+
+    def jacobian(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            results = tree.flatten(layer(x))  # a state, where there is one
+        return tape.jacobian(results[min(1, len(results) - 1)], x)
+
+    expected = jacobian(kcells.RNN(layer.cell, compile="never", **options))
+    assert not loops
+    np.testing.assert_allclose(tf.function(jacobian)(layer), expected, rtol=1e-10, atol=1e-10)
+    assert loops
+
+
 @pytest.mark.parametrize(
     ("options", "xla"),
     [({}, None), ({"checkpoint": 2}, None), ({}, True), ({"checkpoint": 2, "compile": "never"}, 0)],

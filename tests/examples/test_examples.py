@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = ("custom_cell", "fused_vs_cell", "guide", "motion", "streaming")
+SCRIPTS = (
+    *("characters", "custom_cell", "episodes", "fused_vs_cell", "guide", "motion"),
+    "streaming",
+)
 
 
 def test_every_script_is_known_and_listed(examples: Any) -> None:

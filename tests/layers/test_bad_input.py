@@ -79,6 +79,40 @@ def test_a_leaf_without_a_time_axis():
     )(inputs(xy=(8,)))
 
 
+def _not_dense() -> list[tuple[Any, str]]:
+    """Tensors of the backend that hold no number for every place, and what to do with them."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        ragged = tf.ragged.constant([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]], ragged_rank=1)
+        dense = tf.ones((2, 3, 2))
+        return [(ragged, "x.row_lengths()"), (tf.sparse.from_dense(dense), "tf.sparse.to_dense(x)")]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return [(torch.ones(2, 3, 2).to_sparse(), "x.to_dense()")]
+    from jax.experimental import sparse
+
+    return [(sparse.BCOO.fromdense(np.ones((2, 3, 2))), "x.todense()")]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "min_gru", "ln_gru"])
+@pytest.mark.parametrize(("given", "remedy"), _not_dense())
+def test_tensors_that_are_not_dense(cell, given, remedy):
+    layer = kcells.build(cell, 4)
+    layer.build((2, None, 2))
+    with pytest.raises(StructureError, match="inputs is no dense tensor, but a") as caught:
+        layer(given)
+    assert remedy in str(caught.value)
+
+
+def test_inputs_that_will_not_be_dense():
+    """Keras itself refuses them on PyTorch."""
+    with pytest.raises(ValueError, match="sparse=") as caught:
+        kcells.build("lstm", 4)(keras.Input((3, 2), sparse=True))
+    assert isinstance(caught.value, StructureError) or keras.backend.backend() == "torch"
+
+
 def test_the_same_is_said_of_symbolic_inputs():
     with pytest.raises(StructureError, match="disagree on time"):
         kcells.RNN(CountingCell())([keras.Input((12, 2)), keras.Input((10, 2))])

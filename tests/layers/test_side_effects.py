@@ -231,3 +231,31 @@ def test_an_update_in_a_graph_keeps_tensorflow_from_compiling_the_loop():
     else:
         model.predict(X, verbose=0)
         assert float(cell.count) == TIME
+
+
+REGULARIZED = {
+    "a kernel": lambda **options: kcells.build("lstm", UNITS, **options),
+    "a loop": lambda **options: kcells.build("mlstm", UNITS, **options),
+    "a stack": lambda **options: kcells.build(["gru", "ln_gru"], UNITS, **options),
+    "both ways": lambda **options: kcells.Bidirectional(
+        kcells.build("min_gru", UNITS, dtype=options.get("dtype")), **options
+    ),
+}
+
+
+@pytest.mark.parametrize("make", REGULARIZED.values(), ids=REGULARIZED)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_what_a_layer_was_made_with_stays(tmp_path, make, dtype):
+    """The loss of its outputs, its dtype and name: in a copy, and from a file."""
+    layer = make(activity_regularizer="l2", dtype=dtype, name="mine")
+    model = keras.Sequential([keras.Input((TIME, UNITS)), layer])
+    model.save(tmp_path / "model.keras")
+    loaded = kcells.load_model(tmp_path / "model.keras")
+    for copy in (model, keras.models.clone_model(model), loaded):
+        outputs = ops.cast(copy(X), "float32")
+        assert copy.layers[-1].name == "mine"
+        assert copy.layers[-1].compute_dtype == dtype.removeprefix("mixed_")
+        (loss,) = copy.losses
+        loss = ops.convert_to_numpy(ops.cast(loss, "float32"))
+        expected = 0.01 * ops.convert_to_numpy(ops.sum(outputs**2)) / BATCH
+        np.testing.assert_allclose(loss, expected, rtol=0.02)

@@ -89,6 +89,27 @@ def test_lengths_that_only_the_run_knows(backend):
     assert backend == "tensorflow" or isinstance(caught.value, StructureError)
 
 
+@pytest.mark.parametrize("name", ["lstm", "ln_gru", "min_gru"])
+def test_the_batch_size_that_only_the_run_knows(backend, name):
+    """No computation may come first and fail with words of its own."""
+    if backend != "tensorflow":
+        pytest.skip("every size is known when a call is made")
+    import tensorflow as tf
+
+    layer = kcells.build(name, 4)
+    layer.build((None, None, 3))
+    state = tree.map_structure(lambda _: tf.TensorSpec((None, 4)), layer.cell.state_size)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 3)), state])
+    def call(x, state):
+        return layer(x, initial_state=state)
+
+    for batch in (1, 2, 3, 6) * 3:
+        wrong = tree.map_structure(lambda _, batch=batch: tf.ones((batch, 4)), state)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="disagree on batch"):
+            call(tf.ones((5, 7, 3)), wrong)
+
+
 def test_a_smaller_last_batch_of_a_stateful_model(backend):
     x = keras.Input(batch_shape=(4, 5, 3))
     model = keras.Model(x, kcells.build("gru", 3, stateful=True)(x))

@@ -202,10 +202,14 @@ class Backend(Protocol):
         """
         ...
 
-    def check_sizes(self, sizes: Sequence[SizeCheck], who: str) -> None:
-        """Checks at run time what is not known before: sizes that have to agree.
+    def checked(self, tensors: Structure, sizes: Sequence[SizeCheck], who: str) -> Structure:
+        """`tensors`, which exist only if the sizes agree that are not known before run time.
 
         Raises:
             The backend's own error, with the message of the first check that fails.
         """
+        ...
+
+    def made_dense(self, leaf: Any) -> str | None:
+        """How to make a dense tensor of `leaf`, in code where it is `x`; None if it is one."""
         ...

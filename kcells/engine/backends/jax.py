@@ -15,6 +15,7 @@ import jax
 import keras
 from jax import lax
 from jax import numpy as jnp
+from jax.experimental.sparse import JAXSparse
 from keras import ops, tree
 
 from kcells._keras_private import exported_format
@@ -22,17 +23,19 @@ from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
+from kcells.engine.backends.jax_eager import compiled_once
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
 __all__ = [
     "as_long_as",
     "as_one",
-    "check_sizes",
+    "checked",
     "device",
     "fused",
     "has_numbers",
     "linear_scan",
+    "made_dense",
     "scan",
     "steps_at",
     "transformed",
@@ -129,8 +132,14 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     return jnp.where(agree, found, jnp.asarray(nothing, tensor.dtype))
 
 
-def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
-    """Nothing to do: every size is known when a call is checked."""
+def checked(tensors: Structure, sizes: Sequence[SizeCheck], who: str) -> Structure:
+    """See `base.Backend.checked`: every size is known when a call is made."""
+    return tensors
+
+
+def made_dense(leaf: Any) -> str | None:
+    """See `base.Backend.made_dense`."""
+    return "x.todense()" if isinstance(leaf, JAXSparse) else None
 
 
 def scan(
@@ -168,7 +177,11 @@ def scan(
         [current_value(v) for v in updated],
         [jnp.asarray(leaf) for leaf in tree.flatten(carry)],
     )
-    (values, flat_carry), ys = _scan(body, first, tree.flatten(xs), settings)
+    (values, flat_carry), ys = compiled_once(
+        lambda first, xs: _scan(body, first, xs, settings),
+        (first, [jnp.asarray(leaf) for leaf in tree.flatten(xs)]),
+        [*(value for _, value in fixed), *first[0]],
+    )
     # A frozen weight that no step has touched keeps its value: under mixed precision the
     # one in the carry has been rounded.
     for k in touched:
@@ -227,6 +240,10 @@ def linear_scan(a: Any, b: Any, first: Any, product: Product, settings: Settings
     On a CPU a loop over this one operation is faster than the associative scan, whose work
     is a few times as much; a GPU is fast only with many numbers at once.
     """
+    return compiled_once(functools.partial(_linear_scan, product), (a, b, first))
+
+
+def _linear_scan(product: Product, a: Any, b: Any, first: Any) -> Any:
     if exported_format() == "onnx":
         # The exporter knows no complex numbers.
         return lax.scan(functools.partial(_one_step, product), first, (a, b))[1]

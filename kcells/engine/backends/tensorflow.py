@@ -28,11 +28,12 @@ from kcells.types import Step, Structure
 __all__ = [
     "as_long_as",
     "as_one",
-    "check_sizes",
+    "checked",
     "device",
     "fused",
     "has_numbers",
     "linear_scan",
+    "made_dense",
     "scan",
     "steps_at",
     "transformed",
@@ -134,17 +135,29 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     return tensor
 
 
-def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
-    """See `base.Backend.check_sizes`; in a graph, sizes are known when it runs."""
-    for check in sizes:
-        axis = check.axis
-        if None not in (check.tensor.shape[axis], check.reference.shape[axis]):
-            continue
+def checked(tensors: Structure, sizes: Sequence[SizeCheck], who: str) -> Structure:
+    """See `base.Backend.checked`; in a graph, sizes are known when it runs."""
+    checks = [
         tf.debugging.assert_equal(
-            tf.shape(check.tensor)[axis],
-            tf.shape(check.reference)[axis],
+            tf.shape(check.tensor)[check.axis],
+            tf.shape(check.reference)[check.axis],
             message=f"{who}: {check.path} and the inputs disagree on {check.axis_name}.",
         )
+        for check in sizes
+        if None in (check.tensor.shape[check.axis], check.reference.shape[check.axis])
+    ]
+    if not checks:
+        return tensors
+    # Or the computation would run at the same time, and fail first with words of its own.
+    with tf.control_dependencies(checks):
+        return tree.map_structure(lambda x: None if x is None else tf.identity(x), tensors)
+
+
+def made_dense(leaf: Any) -> str | None:
+    """See `base.Backend.made_dense`."""
+    if isinstance(leaf, tf.RaggedTensor):
+        return "layer(x.to_tensor(), lengths=x.row_lengths())"
+    return "tf.sparse.to_dense(x)" if isinstance(leaf, tf.SparseTensor) else None
 
 
 def scan(

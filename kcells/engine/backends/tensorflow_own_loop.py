@@ -200,6 +200,7 @@ class OwnLoop:
         before: Any,
         upstream: Any,
     ) -> Any:
+        upstream = _tied(upstream)
         slots = tf.shape(xs[0])[0]
         block = self._block(slots)
         sources = [source_of(x, slots) for x in xs]
@@ -207,6 +208,7 @@ class OwnLoop:
         count = sum(_is_float(spec) for spec in tree.flatten(self._emits))
         of_outputs = [source_of(g, slots) for g in upstream[:count]]
         into_xs = [_sink_like(x[0], slots) for x in xs if _is_float(x)]
+        none_yet = [tf.zeros_like(weight) for weight in weights]
 
         def one_back(t: Any, state: Any, of_carry: Any, of_weights: Any, into_xs: Any) -> Any:
             x = [source.read(t) for source in sources]
@@ -218,9 +220,21 @@ class OwnLoop:
                 [leaf for leaf in (*y, *new) if _is_float(leaf)],
                 sought,
                 output_gradients=[*(g.read(t) for g in of_outputs), *of_carry],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
             )
-            found = tf.nest.map_structure(tf.convert_to_tensor, found)
+            # Of a state that a step does not read, zeros that come from the gradient after the
+            # step: for `tape.jacobian` they are then as many as these, which `_tied` is about too.
+            none = [tf.where(True, tf.zeros_like(g), g) for g in of_carry]
+            found = [
+                [
+                    zero if g is None else tf.convert_to_tensor(g)
+                    for g, zero in zip(*pair, strict=True)
+                ]
+                for pair in zip(
+                    found,
+                    [[tf.zeros_like(leaf) for leaf in sought[0]], none, none_yet],
+                    strict=True,
+                )
+            ]
             into_xs = [a.write(t, g) for a, g in zip(into_xs, found[0], strict=True)]
             of_weights = [a + b for a, b in zip(of_weights, found[2], strict=True)]
             return t - 1, found[1], of_weights, into_xs
@@ -238,7 +252,6 @@ class OwnLoop:
                 *gradients,
             )
 
-        none_yet = [tf.zeros_like(weight) for weight in weights]
         _, of_carry, of_weights, into_xs = _loop(
             lambda t, *_: t >= 0,
             block_back if self._settings.checkpoint else step_back,
@@ -302,6 +315,20 @@ def once(gradient: Any, upstream: Sequence[Any], inputs: Sequence[Any]) -> Any:
         )
 
     return unseen(lambda *given: (gradient(*given), no_second), upstream, inputs)
+
+
+def _tied(gradients: Sequence[Any]) -> list[Any]:
+    """The same values, each of which depends on all.
+
+    For `tape.jacobian` TensorFlow rewrites a loop for a batch of gradients, and what enters a step
+    as a batch and leaves it alone gets one axis too many. XLA computes nothing for this.
+    """
+    zero = tf.constant(0.0)
+    for gradient in gradients:
+        # A number for every gradient, whatever is in it, and no constant, as zeros_like is.
+        number = tf.cast(tf.math.is_nan(tf.reshape(gradient, [-1])[:1]), zero.dtype)
+        zero += 0.0 * tf.reduce_sum(number)
+    return [gradient + tf.cast(zero, gradient.dtype) for gradient in gradients]
 
 
 _NEVER_COMPILED = ("EagerPyFunc", "PyFunc", "PrintV2", "StringFormat")

@@ -34,11 +34,12 @@ from kcells.types import Step, Structure
 __all__ = [
     "as_long_as",
     "as_one",
-    "check_sizes",
+    "checked",
     "device",
     "fused",
     "has_numbers",
     "linear_scan",
+    "made_dense",
     "scan",
     "steps_at",
     "transformed",
@@ -134,8 +135,14 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     return tensor
 
 
-def check_sizes(sizes: Sequence[SizeCheck], who: str) -> None:
-    """Nothing to do: every size is known when a call is checked."""
+def checked(tensors: Structure, sizes: Sequence[SizeCheck], who: str) -> Structure:
+    """See `base.Backend.checked`: every size is known when a call is made."""
+    return tensors
+
+
+def made_dense(leaf: Any) -> str | None:
+    """See `base.Backend.made_dense`."""
+    return "x.to_dense()" if getattr(leaf, "is_sparse", False) else None
 
 
 def scan(
