@@ -79,6 +79,11 @@ class BoundCell:
     @functools.cached_property
     def declared_sizes(self) -> Structure:
         if self.cell.state_size is None:
+            if not getattr(self.cell, "built", True):
+                raise CellError(
+                    f"{self.name} has no state_size before it is built.\n"
+                    "  Call the layer that it is in once, or build that."
+                )
             raise CellError(f"{self.name} has no state_size even though it is built.")
         return size_structure(self.cell.state_size, "state_size", self.name)
 

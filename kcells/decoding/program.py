@@ -87,7 +87,8 @@ class Program:
         fed = tree.map_structure(lambda x, spec: ops.cast(x, spec.dtype), found["fed"], self._fed)
         found = tree.map_structure(self._tiled, {**found, "fed": fed})
         carry = self._search.begin(found["fed"], found["states"], self.length, self._dtype)
-        carry = {**carry, "constants": found["constants"]}
+        prepared = self._prepared(found["constants"])
+        carry = {**carry, "constants": found["constants"], "prepared": prepared}
         self._carry = _outline(carry)
         return list(tree.flatten(carry))
 
@@ -98,7 +99,9 @@ class Program:
     def step(self, carry: list[Tensor]) -> list[Tensor]:
         """See `Parts`."""
         found = tree.pack_sequence_as(self._carry, carry)
-        outputs, states = self._step(found["fed"], found["states"], found["constants"])
+        outputs, states = self._step(
+            found["fed"], found["states"], found["constants"], found["prepared"]
+        )
         if self._search.picks_ids:
             outputs = ops.cast(outputs, self._dtype)
         stepped = {"outputs": outputs, "states": states}
@@ -109,7 +112,8 @@ class Program:
         """See `Parts`."""
         found = tree.pack_sequence_as(self._carry, carry)
         new = self._search.advance(t, found, **tree.pack_sequence_as(self._stepped, stepped))
-        return list(tree.flatten({**new, "constants": found["constants"]}))
+        kept = {name: found[name] for name in ("constants", "prepared")}
+        return list(tree.flatten({**new, **kept}))
 
     def finish(self, carry: list[Tensor]) -> list[Tensor]:
         """See `Parts`."""
@@ -129,12 +133,19 @@ class Program:
             return self._feed(fed, constants=constants)
         return self._feed(fed)
 
+    def _prepared(self, constants: Structure) -> Structure:
+        """What the step is given of the constants."""
+        stepper = self._stepper
+        assert stepper is not None  # noqa: S101  # a call goes on
+        takes = self._has_constants and stepper.takes_constants
+        return stepper.prepare(constants) if takes else []
+
     def _step(
-        self, fed: Structure, states: Structure, constants: Structure
+        self, fed: Structure, states: Structure, constants: Structure, prepared: Structure
     ) -> tuple[Structure, Structure]:
         stepper = self._stepper
         assert stepper is not None  # noqa: S101  # a call goes on
-        own = constants if self._has_constants and stepper.takes_constants else None
+        own = prepared if self._has_constants and stepper.takes_constants else None
         outputs, new = stepper.call(self._inputs(fed, constants), states, own)
         return plain(outputs), tree.map_structure(lambda n, s: ops.cast(n, s.dtype), new, states)
 
@@ -157,7 +168,7 @@ class Program:
             inputs = trace(self._inputs, fed, constants)
             if stepper.build is not None:
                 stepper.build(inputs, constants if self._has_constants else None)
-            outputs, new = trace(self._step, fed, states, constants)
+            outputs, new = trace(self._step, fed, states, constants, constants)
         except Exception as error:
             if stepper.build is not None and self._feed is None and self._search.picks_ids:
                 error.add_note(

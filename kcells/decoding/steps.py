@@ -39,6 +39,7 @@ class Stepper(NamedTuple):
         takes_constants: whether it does.
         build: for a cell, what is given the specs of the inputs and constants of a step before the
             first one.
+        prepare: what a step needs of the constants, made once before the loop.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stepper(NamedTuple):
     first: Callable[[Structure, int], Structure]
     takes_constants: bool
     build: Callable[[Structure, Structure], None] | None = None
+    prepare: Callable[[Structure], Structure] = lambda constants: constants
 
 
 def stepper_of(step: Any) -> Stepper:
@@ -128,7 +130,12 @@ def _of_cell(cell: BoundCell) -> Stepper:
         shapes = None if constants is None else map_leaves(lambda x, _: tuple(x.shape), constants)
         build_for(cell, inputs, shapes, cell.compute_dtype)
 
-    return Stepper(cell.name, call, first, cell.takes("constants"), build)
+    def prepare(constants: Structure) -> Structure:
+        # Outside of the layer nothing is cast: weights that are wider than the rest would widen it.
+        is_cast = getattr(cell.cell, "variable_dtype", cell.compute_dtype) != cell.compute_dtype
+        return constants if is_cast else cell.prepare_constants(constants)
+
+    return Stepper(cell.name, call, first, cell.takes("constants"), build, prepare)
 
 
 def _of_stream(stream: StreamingModel) -> Stepper:

@@ -8,7 +8,8 @@ import pytest
 from keras import ops, tree
 
 import kcells
-from kcells.errors import ConfigurationError, StructureError
+from kcells.cells import sizes_are_made_up
+from kcells.errors import CellError, ConfigurationError, StructureError
 from kcells_plugin_wrappers import Bahdanau, Location, Luong, Monotonic, Score
 
 BATCH, TIME, FEATURES, UNITS, POSITIONS = 4, 3, 3, 4, 6
@@ -357,3 +358,59 @@ def test_inputs_and_outputs_that_are_no_vectors(memory):
 def test_state_size_is_not_set():
     with pytest.raises(AttributeError, match="follows from its cell and its memory"):
         made().cell.state_size = 3
+
+
+# -- Decoding
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_generate_gives_a_cell_its_constants(score, memory, monkeypatch):
+    cell = kcells.cell("attention", "gru", UNITS, score=score, return_alignment=True)
+    made_of = []
+    prepare = type(cell).prepare_constants
+
+    def noted(self, constants):
+        made_of.append(sizes_are_made_up())
+        return prepare(self, constants)
+
+    constants = {"memory": memory[..., :4], "mask": MASK}
+    layer = kcells.RNN(cell, return_sequences=True)
+    start = np.zeros((BATCH, 4), "float32")
+    layer(start[:, None], constants=constants)
+
+    def chosen(outputs):
+        return ops.tanh(outputs[0])
+
+    monkeypatch.setattr(type(cell), "prepare_constants", noted)
+    kcells.generate(cell, None, start, 5, choose=chosen, constants=constants)
+    assert made_of.count(False) <= 2  # JAX traces a program twice; there are five steps
+    found = numbers(
+        kcells.generate(cell, None, start, 5, choose=chosen, constants=constants).outputs
+    )
+    shifted = np.concatenate([start[:, None], found[:, :-1]], axis=1)
+    np.testing.assert_allclose(
+        numbers(ops.tanh(layer(shifted, constants=constants)[0])), found, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_beam_attends(rng, memory):
+    cell = kcells.cell("output_projection", kcells.cell("attention", "gru", UNITS), size=6)
+    table = rng.normal(size=(6, FEATURES)).astype("float32")
+
+    def feed(ids):
+        return ops.take(ops.convert_to_tensor(table), ids, axis=0)
+
+    constants = {"memory": memory}
+    ids = np.zeros(BATCH, "int32")
+    with pytest.raises(CellError, match=r"no state_size before it is built\.\n  Call the layer"):
+        kcells.generate(cell, None, ids, 5, constants=constants, feed=feed)
+    kcells.RNN(cell)(np.zeros((BATCH, 1, FEATURES), "float32"), constants=constants)
+    one, greedy = (
+        kcells.generate(cell, None, ids, 5, end=5, choose=way, constants=constants, feed=feed)
+        for way in (kcells.decoding.Beam(1), "greedy")
+    )
+    np.testing.assert_array_equal(numbers(one.outputs), numbers(greedy.outputs))
+    best = kcells.generate(
+        cell, None, ids, 5, end=5, choose=kcells.decoding.Beam(4), constants=constants, feed=feed
+    )
+    assert (numbers(best.scores) >= numbers(greedy.scores) - 1e-5).all()
