@@ -27,6 +27,7 @@ from kcells.reasons import Reason
 from kcells.registry import CellInfo, describe, list_cells, register, unregister
 from kcells.saving import load_model
 from kcells.streaming import StreamingModel, to_streaming
+from kcells.wrapper import Wrapper
 
 __all__ = [
     "RNN",
@@ -50,6 +51,7 @@ __all__ = [
     "VariationalDropout",
     "WeightsCell",
     "Workload",
+    "Wrapper",
     "__version__",
     "build",
     "cell",

@@ -13,14 +13,14 @@ from kcells import registry, stock
 from kcells.cells.checks import check_cell
 from kcells.cells.numbers import plain_numbers
 from kcells.engine.options import Dispatch, Options
-from kcells.errors import ArgumentError, CellError, ConfigurationError
+from kcells.errors import ArgumentError, CellError, ConfigurationError, KCellsError
 from kcells.layers.builtin import stand_in
 from kcells.layers.options import EVERY_LAYER, RNN_OPTIONS, split_options
 from kcells.layers.rnn import RNN
 from kcells.layers.stacked import StackedCells
 from kcells.registry.loading import check_cell_class
 
-__all__ = ["Dispatch", "build", "cell"]
+__all__ = ["Dispatch", "build", "cell", "make"]
 
 _SHARED = frozenset({"dtype"})
 """Arguments that go to the layer and to the cell."""
@@ -52,7 +52,7 @@ def cell(name: Any, /, *args: Any, **kwargs: Any) -> Any:
     >>> [c.units for c in kcells.cell(["gru", "lstm"], 8).cells]
     [8, 8]
     """
-    return _make(name, args, kwargs, {})
+    return make(name, args, kwargs, {})
 
 
 def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) -> Any:
@@ -99,7 +99,7 @@ def build(name: Any, /, *args: Any, dispatch: Dispatch = "auto", **kwargs: Any) 
         dispatch = policies.get(kwargs.pop("use_cudnn"), dispatch)
     for_layer, for_cell = split_options(kwargs)
     shared = {key: value for key, value in kwargs.items() if key in _SHARED}
-    made = _make(name, args, for_cell, shared)
+    made = make(name, args, for_cell, shared)
     _check_input_shape(for_layer.get("input_shape"))
     for_layer["dispatch"] = dispatch
     instead = stand_in(made, is_new=made is not name, options=for_layer)
@@ -116,13 +116,13 @@ def _check_input_shape(shape: Any) -> None:
         )
 
 
-def _make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]) -> Any:
+def make(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any], shared: dict[str, Any]) -> Any:
     """A cell; `shared` goes to each that is made here and takes it."""
     if isinstance(name, (list, tuple)):
         if name and _is_made(name) and (args or kwargs):
             raise _made_already("every cell of the stack", args, kwargs)
         cells = [
-            _make(member, (), {}, {}) if _is_made(member) else _make(member, args, kwargs, shared)
+            make(member, (), {}, {}) if _is_made(member) else make(member, args, kwargs, shared)
             for member in name
         ]
         # The stack casts what it hands on, so it has the dtype of the cells.
@@ -182,6 +182,8 @@ def _construct(
     kwargs = {key: plain_numbers(value) for key, value in kwargs.items()}
     try:
         made = cls(*args, **kwargs, **taken)
+    except KCellsError:
+        raise  # A wrapper hands on what it does not take to the cell inside, which knows.
     except (TypeError, ValueError) as error:
         # An open signature may take more than it shows; only the constructor knows.
         if unknown:

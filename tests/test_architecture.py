@@ -32,6 +32,7 @@ ORDER = [
     {"engine"},
     {"layers"},
     {"build"},
+    {"wrapper"},
     {"saving", "explain", "convert", "streaming", "files"},
     {"decoding"},
     {"bench", "testing"},

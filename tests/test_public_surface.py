@@ -44,6 +44,7 @@ PUBLIC = {
     "VariationalDropout",
     "WeightsCell",
     "Workload",
+    "Wrapper",
     "__version__",
     "build",
     "cell",

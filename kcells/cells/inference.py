@@ -16,7 +16,14 @@ from kcells.errors import StructureError
 from kcells.structure import Size, map_leaves, outline, plain, shape_leaves, size_structure
 from kcells.types import Structure
 
-__all__ = ["build_for", "declared_outputs", "infer_step", "state_specs", "trace"]
+__all__ = [
+    "build_for",
+    "declared_outputs",
+    "infer_before",
+    "infer_step",
+    "state_specs",
+    "trace",
+]
 
 
 class _Trace(keras.Operation):
@@ -106,6 +113,25 @@ def infer_step(
                 f"  new states: {outline(new_states)}"
             )
     return plain(outputs), states
+
+
+def infer_before(wrapper: Any, inputs: Structure) -> Structure:
+    """The specs of what a wrapper makes of one step of inputs.
+
+    Args:
+        wrapper: the wrapper, built as far as its `before` needs it.
+        inputs: a structure of `keras.KerasTensor`, `(batch, ...)`.
+    """
+    values = _current_values(wrapper)
+
+    def before(inputs: Structure) -> Structure:
+        with keras.StatelessScope(values):
+            return plain(wrapper.before(inputs))
+
+    try:
+        return trace(before, inputs)
+    finally:
+        forget_masks(wrapper)
 
 
 def build_for(cell: BoundCell, step: Structure, constants_shape: Structure, dtype: str) -> None:

@@ -112,6 +112,12 @@ class BoundCell:
         return getattr(self.cell, "members", ()) if self._shares_policy else ()
 
     @property
+    def wrapped(self) -> BoundCell | None:
+        """The cell inside of a wrapper, if all that the wrapper does is before and after it."""
+        found = getattr(self.cell, "wrapped", None) if self._shares_policy else None
+        return found if isinstance(found, BoundCell) else None
+
+    @property
     def is_linear(self) -> bool:
         """Whether `linear_recurrence` may be used."""
         return self.hoists and bool(getattr(self.cell, "is_linear", False))

@@ -1,4 +1,4 @@
-"""`WeightsCell`: a cell whose weights come in parts, each with an initializer and the like."""
+"""`PartsCell`, `WeightsCell`: weights in parts, each part with an initializer and the like."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kcells.cells.signature import constructor_parameters
 from kcells.errors import ConfigurationError
 from kcells.types import Structure
 
-__all__ = ["WeightsCell"]
+__all__ = ["PartsCell", "WeightsCell"]
 
 _SETTINGS = {
     "initializer": initializers,
@@ -26,7 +26,70 @@ _SERIALIZERS: dict[str, Any] = {
 }
 
 
-class WeightsCell(Cell):
+class PartsCell(Cell):
+    """What cells with arguments of their own have in common; see `WeightsCell`."""
+
+    def positive(self, name: str, value: Any) -> int:
+        """`value`, which has to be a positive int: the argument `name`."""
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigurationError(
+                f"{type(self).__name__}: {name} must be a positive int; received {value!r}."
+            )
+        return value
+
+    def rate(self, name: str, value: Any) -> Any:
+        """`value`, which has to be the share of something that is dropped: the argument `name`."""
+        if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
+            raise ConfigurationError(
+                f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
+                f" received {value!r}."
+            )
+        return value
+
+    def keep_part(
+        self, part: str, initializer: Any, regularizer: Any = None, constraint: Any = None
+    ) -> None:
+        """Keeps what the weights of a part get, as `<part>_initializer` and so on."""
+        for what, value in zip(_SETTINGS, (initializer, regularizer, constraint), strict=True):
+            setattr(self, f"{part}_{what}", _SETTINGS[what].get(value))
+
+    def add(
+        self, name: str, shape: tuple[int, ...], part: str | None = None, initializer: Any = None
+    ) -> Any:
+        """A weight with the initializer, regularizer and constraint of its part.
+
+        Args:
+            name: its name.
+            shape: its shape.
+            part: such as `"kernel"`, `"recurrent"` or `"bias"`; left out, the one that the
+                name begins with. Without biases, one of the last is not made.
+            initializer: in place of the one of its part.
+
+        Returns:
+            The variable; None for a bias where there are none.
+        """
+        part = name.partition("_")[0] if part is None else part
+        if part == "bias" and not getattr(self, "use_bias", True):
+            return None
+        settings = {what: getattr(self, f"{part}_{what}") for what in _SETTINGS}
+        if initializer is not None:
+            settings["initializer"] = initializer
+        if isinstance(settings["initializer"], initializers.Initializer):
+            # Keras' initializers keep their seed: used twice, one gives related weights.
+            settings["initializer"] = settings["initializer"].clone()
+        return self.add_weight(shape=shape, name=name, **settings)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, those of the subclass too."""
+        config: dict[str, Any] = super().get_config()
+        for name in constructor_parameters(type(self)):
+            value = getattr(self, name)
+            serialize = next((f for end, f in _SERIALIZERS.items() if name.endswith(end)), None)
+            config[name] = value if serialize is None else serialize(value)
+        return config
+
+
+class WeightsCell(PartsCell):
     """Base class for cells that bring their own arguments, and want them kept and saved.
 
     The weights of a cell come in parts: those that act on the inputs, say, and those that act
@@ -102,62 +165,3 @@ class WeightsCell(Cell):
     def dropped(self, states: Structure, training: bool = False) -> Structure:
         """States with the entries dropped that `recurrent_dropout` drops in this sequence."""
         return self.state_dropout.drop(states, training)
-
-    def positive(self, name: str, value: Any) -> int:
-        """`value`, which has to be a positive int: the argument `name`."""
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigurationError(
-                f"{type(self).__name__}: {name} must be a positive int; received {value!r}."
-            )
-        return value
-
-    def rate(self, name: str, value: Any) -> Any:
-        """`value`, which has to be the share of something that is dropped: the argument `name`."""
-        if not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
-            raise ConfigurationError(
-                f"{type(self).__name__}: {name}: the rate must be at least 0 and less than 1;"
-                f" received {value!r}."
-            )
-        return value
-
-    def keep_part(
-        self, part: str, initializer: Any, regularizer: Any = None, constraint: Any = None
-    ) -> None:
-        """Keeps what the weights of a part get, as `<part>_initializer` and so on."""
-        for what, value in zip(_SETTINGS, (initializer, regularizer, constraint), strict=True):
-            setattr(self, f"{part}_{what}", _SETTINGS[what].get(value))
-
-    def add(
-        self, name: str, shape: tuple[int, ...], part: str | None = None, initializer: Any = None
-    ) -> Any:
-        """A weight with the initializer, regularizer and constraint of its part.
-
-        Args:
-            name: its name.
-            shape: its shape.
-            part: such as `"kernel"`, `"recurrent"` or `"bias"`; left out, the one that the
-                name begins with. Without biases, one of the last is not made.
-            initializer: in place of the one of its part.
-
-        Returns:
-            The variable; None for a bias where there are none.
-        """
-        part = name.partition("_")[0] if part is None else part
-        if part == "bias" and not getattr(self, "use_bias", True):
-            return None
-        settings = {what: getattr(self, f"{part}_{what}") for what in _SETTINGS}
-        if initializer is not None:
-            settings["initializer"] = initializer
-        if isinstance(settings["initializer"], initializers.Initializer):
-            # Keras' initializers keep their seed: used twice, one gives related weights.
-            settings["initializer"] = settings["initializer"].clone()
-        return self.add_weight(shape=shape, name=name, **settings)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, those of the subclass too."""
-        config: dict[str, Any] = super().get_config()
-        for name in constructor_parameters(type(self)):
-            value = getattr(self, name)
-            serialize = next((f for end, f in _SERIALIZERS.items() if name.endswith(end)), None)
-            config[name] = value if serialize is None else serialize(value)
-        return config

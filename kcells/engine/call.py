@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops, tree
@@ -40,7 +40,8 @@ class Call:
         constants: passed on to the cell.
         training: whether dropout is on.
         outputs: specs of the outputs of one step, for a plan with members a list with those
-            of each; None where a kernel runs over some steps.
+            of each, and for one of a wrapper with its own after them; None where a kernel runs
+            over some steps, and then for the wrapper around it too.
         obstacles: what loops have met that could not be compiled; a stack has several.
         masks: the masks of dropout, drawn for this call.
         again: runs a function with everything that was around the call, for a backend that
@@ -108,6 +109,16 @@ class Call:
             states=cell.conform_states(self.states[k], "states"),
             fresh=None if self.fresh is None else cell.conform_states(self.fresh[k], "states"),
             outputs=self.outputs[k],
+        )
+
+    def of_wrapped(self, sequences: Structure) -> Call:
+        """The call of the cell inside of a wrapper, on what the wrapper makes of the inputs."""
+        return dataclasses.replace(
+            self,
+            cell=cast(BoundCell, self.cell.wrapped),
+            plan=self.plan.members[0],
+            sequences=sequences,
+            outputs=self.outputs[0],
         )
 
     def settings(self, **more: Any) -> Settings:

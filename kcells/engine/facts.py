@@ -28,7 +28,10 @@ class CellFacts:
         splits_step: whether the step has an input side that may be computed for the
             whole sequence at once.
         is_linear: whether all steps may be computed at once.
-        members: the facts about the cells of a stack, the lowest first.
+        members: the facts about the cells of a stack, the lowest first; of a wrapper about the
+            one that it holds.
+        wraps: whether the cell is a wrapper.
+        device: `"gpu"` or `"cpu"` for what a wrapper puts elsewhere; empty for all else.
     """
 
     builtin: BuiltinName | None = None
@@ -38,11 +41,13 @@ class CellFacts:
     splits_step: bool = False
     is_linear: bool = False
     members: tuple[CellFacts, ...] = ()
+    wraps: bool = False
+    device: str = ""
 
 
 def facts_of(cell: BoundCell) -> CellFacts:
     """What the plan depends on in a cell."""
-    declared = cell.equivalence
+    declared, wrapped = cell.equivalence, cell.wrapped
     return CellFacts(
         declared.builtin,
         tuple(declared.conditions),
@@ -50,8 +55,16 @@ def facts_of(cell: BoundCell) -> CellFacts:
         is_keras_cell(cell.cell),
         cell.hoists,
         cell.is_linear,
-        tuple(map(facts_of, cell.members)),
+        tuple(map(facts_of, cell.members if wrapped is None else (wrapped,))),
+        wrapped is not None,
+        "" if wrapped is None else _kind_of_device(cell.cell.device),
     )
+
+
+def _kind_of_device(name: str | None) -> str:
+    if name is None:
+        return ""
+    return "cpu" if name.lower().startswith("cpu") else "gpu"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from kcells.engine.backends.base import Settings
 from kcells.engine.call import Call
 from kcells.engine.masks import only_where, select
 from kcells.engine.options import Options
-from kcells.engine.rows import Rows
+from kcells.engine.rows import Rows, last_of, nothing_of
 from kcells.types import Structure, Tensor
 
 __all__ = ["run"]
@@ -72,7 +72,7 @@ def _all_steps(call: Call, given: Structure, settings: Settings) -> tuple[Struct
         return ops.cast(h, first.dtype)
 
     after = tree.map_structure(all_states, recurrence.a, recurrence.b, states, fresh)
-    final = tree.map_structure(_last_of, after, states)
+    final = tree.map_structure(last_of, after, states)
     outputs = _outputs(recurrence, after, final, projected, mask, call.options)
     return outputs, final, after if call.options.return_all_states else []
 
@@ -122,26 +122,15 @@ def _outputs(
             return tree.map_structure(lambda y: only_where(mask, y), outputs)
         rows = Rows(mask)
         return tree.map_structure(rows.repeated, outputs)
-    at_the_end = tree.map_structure(lambda x: _last_of(x, _nothing_of(x)), projected)
+    at_the_end = tree.map_structure(lambda x: last_of(x, nothing_of(x)), projected)
     if mask is not None and not options.zero_output_for_mask:
         # A masked step keeps the state, so that at the end is that of the last valid step.
         rows = Rows(mask)
         read = recurrence.read_out(final, tree.map_structure(rows.last, projected))
         return tree.map_structure(lambda y: only_where(rows.has_steps, y), read)
     read = recurrence.read_out(final, at_the_end)
-    valid = None if mask is None else _last_of(mask, _nothing_of(mask))
+    valid = None if mask is None else last_of(mask, nothing_of(mask))
     if valid is None and tree.flatten(projected)[0].shape[0] is None:
         first = tree.flatten(states)[0]
         valid = ops.broadcast_to(ops.shape(first)[0] > 0, (ops.shape(first)[1],))
     return read if valid is None else tree.map_structure(lambda y: only_where(valid, y), read)
-
-
-def _last_of(sequence: Tensor, before: Tensor) -> Tensor:
-    """The last of `sequence`; `before` if it turns out to have no steps."""
-    if sequence.shape[0] is not None:
-        return sequence[-1]
-    return ops.concatenate([ops.expand_dims(before, 0), sequence[-1:]], axis=0)[-1]
-
-
-def _nothing_of(sequence: Tensor) -> Tensor:
-    return ops.zeros(ops.shape(sequence)[1:], dtype=sequence.dtype)

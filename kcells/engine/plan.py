@@ -7,6 +7,8 @@
       yes -> parallel
       no  -> loop, or unrolled
 
+A wrapper that acts on single steps has the path of the cell inside of it.
+
 No mask stands in the way of a kernel: `fused.py` moves the steps that count to the front.
 """
 
@@ -45,7 +47,8 @@ class Plan:
         required: the conditions under which a built-in may stand in.
         reasons: every condition that was looked at.
         members: the plans for the cells of a stack that run one after the other, each over
-            the whole sequence; empty where the cell runs as a whole.
+            the whole sequence, or for the cell in a wrapper; empty where the cell runs as a whole.
+        wraps: whether it is one for a wrapper.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Plan:
     required: tuple[Reason, ...]
     reasons: tuple[Reason, ...]
     members: tuple[Plan, ...] = ()
+    wraps: bool = False
 
     @property
     def calls_kernel(self) -> bool:
@@ -91,7 +95,11 @@ def choose(
     >>> unrolled.path, [r.condition for r in unrolled.reasons if not r.holds][0]
     ('unrolled', 'the loop is not unrolled')
     """
+    if cell.device:
+        machine = dataclasses.replace(machine, device=cell.device)
     members = tuple(choose(member, options, machine, call) for member in cell.members)
+    if cell.wraps:
+        return _around(members[0])
     if any(member.path in ("fused", "parallel") for member in members):
         return _one_after_the_other(members, machine)
     required = conditions.substitution(cell, options, call)
@@ -146,6 +154,20 @@ def _by_steps(
         machine=machine,
         required=required,
         reasons=(*asked, *hoisting, *compiling, *repeating),
+    )
+
+
+def _around(inner: Plan) -> Plan:
+    """The plan for a wrapper: that of the cell inside, and what is around it in one go."""
+    because = Reason("what is around the cell sees single steps and no states", True)
+    return dataclasses.replace(
+        inner,
+        fused=None,
+        hoists=False,
+        compiles=False,
+        reasons=(because, *inner.reasons),
+        members=(inner,),
+        wraps=True,
     )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from keras import ops
 
 from kcells.engine import backends
-from kcells.engine.masks import as_wide, only_where
+from kcells.engine.masks import as_wide, only_where, picked
 from kcells.types import Tensor
 
-__all__ = ["Rows", "ends_from"]
+__all__ = ["Rows", "ends_from", "last_of", "nothing_of"]
 
 
 class Rows:
@@ -47,9 +47,10 @@ class Rows:
     def last(self, outputs: Tensor) -> Tensor:
         """What the last step that counts gave, of steps that are where they were.
 
-        Of no meaning in a row without one.
+        Zero in a row without one, and if there turn out to be no steps at all.
         """
-        return _at(outputs, _at(self._order, self._last))[0]
+        until = ops.cumsum(ops.cast(self.mask, "int32"), axis=0)
+        return picked(self.mask & (until == self.count), outputs)
 
     def back(
         self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False
@@ -98,6 +99,18 @@ def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
     before = ops.concatenate([ops.zeros_like(seen[:1]), seen[:-1]], axis=0)
     ends = valid & (before > 0) & (before != piece)
     return ops.transpose(ops.flip(ends, axis=0))
+
+
+def last_of(sequence: Tensor, before: Tensor) -> Tensor:
+    """The last of `sequence`; `before` if it turns out to have no steps."""
+    if sequence.shape[0] is not None:
+        return sequence[-1]
+    return ops.concatenate([ops.expand_dims(before, 0), sequence[-1:]], axis=0)[-1]
+
+
+def nothing_of(sequence: Tensor) -> Tensor:
+    """Zeros in the place of a step of `sequence`."""
+    return ops.zeros(ops.shape(sequence)[1:], dtype=sequence.dtype)
 
 
 def _at(sequence: Tensor, index: Tensor) -> Tensor:

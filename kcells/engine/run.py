@@ -13,12 +13,13 @@ All that a path has in common is here, written once:
         state, last = new, output
         emit output                               # if all outputs are asked for
 
-A backend only turns the crank.
+A backend only turns the crank. A cell in a wrapper runs like this, between what the wrapper does
+before it for all steps, and after it for all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -29,9 +30,9 @@ from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused, parallel
 from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.call import Call, swap_batch_and_time
-from kcells.engine.masks import harmless, select
+from kcells.engine.masks import harmless, only_where, select
 from kcells.engine.plan import Plan
-from kcells.engine.rows import Rows
+from kcells.engine.rows import Rows, last_of, nothing_of
 from kcells.errors import CellError
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
@@ -80,6 +81,8 @@ def has_steps(sequence: Tensor) -> bool:
 
 def _run(call: Call) -> Ran:
     """`execute` with the time first, in the order of processing."""
+    if call.plan.wraps:
+        return _around(call)
     if call.plan.members:
         return _one_after_the_other(call)
     if call.plan.calls_kernel:
@@ -87,9 +90,7 @@ def _run(call: Call) -> Ran:
     inputs = call.sequences if call.mask is None else harmless(call.sequences, call.mask)
     if call.plan.path != "parallel":
         return _Loop(call, inputs).run()
-    with losses_noted(call.cell.cell) as losses:
-        found, states, all_states = parallel.run(call, inputs)
-    _check_no_losses(call.cell, losses)
+    found, states, all_states = _without_losses(call.cell, lambda: parallel.run(call, inputs))
     return Ran(_like(found, call.outputs), states, all_states)
 
 
@@ -98,10 +99,63 @@ def _check_no_losses(cell: BoundCell, losses: Sequence[Tensor]) -> None:
     if losses:
         raise CellError(
             f"{cell.name} calls add_loss where it sees many steps at once: in project_inputs or"
-            " linear_recurrence, or in what these call.\n"
+            " linear_recurrence, in before or after of a wrapper, or in what these call.\n"
             "  How many that are depends on the machine, and so would the loss. Add it in step or"
             " in call, which see one step each."
         )
+
+
+def _around(call: Call) -> Ran:
+    """A cell in a wrapper: what is before and after it is done for all steps at once.
+
+    Under a mask that includes steps that do not count. They get what a step that counts gets,
+    so that whatever the wrapper does there is harmless, and their results are replaced.
+    """
+    wrapper, options, mask = call.cell.cell, call.options, call.mask
+    x = call.sequences if mask is None else harmless(call.sequences, mask)
+    with wrapper.scope():
+        before = _without_losses(call.cell, lambda: wrapper.before(x, training=call.training))
+        ran = _run(call.of_wrapped(plain(before)))
+        y = ran.outputs
+        if not options.return_sequences:
+            x, mask = _the_last(x, mask, options.zero_output_for_mask)
+            y = tree.map_structure(lambda leaf: ops.expand_dims(leaf, 0), y)
+        if mask is not None:
+            x, y = harmless((x, y), mask)
+        y = _without_losses(call.cell, lambda: wrapper.after(x, y, training=call.training))
+    y = plain(y) if call.outputs[1] is None else _like(y, call.outputs[1])
+    if mask is not None and options.return_sequences and not options.zero_output_for_mask:
+        y = tree.map_structure(Rows(mask).repeated, y)
+    elif mask is not None:
+        y = tree.map_structure(lambda leaf: only_where(mask, leaf), y)
+    if not options.return_sequences:
+        y = tree.map_structure(lambda leaf: leaf[0], y)
+    return ran._replace(outputs=y)
+
+
+def _the_last(
+    x: Structure, mask: Tensor | None, zero_output_for_mask: bool
+) -> tuple[Structure, Tensor | None]:
+    """The step that gives the last output, as a sequence of one, and in which rows there is one."""
+    if mask is not None and not zero_output_for_mask:
+        rows = Rows(mask)
+        last, valid = tree.map_structure(rows.last, x), rows.has_steps
+    else:
+        last = tree.map_structure(lambda leaf: last_of(leaf, nothing_of(leaf)), x)
+        first = tree.flatten(x)[0]
+        valid = None if mask is None else last_of(mask, nothing_of(mask))
+        if mask is None and first.shape[0] is None:
+            valid = ops.broadcast_to(ops.shape(first)[0] > 0, (ops.shape(first)[1],))
+    one = tree.map_structure(lambda leaf: ops.expand_dims(leaf, 0), last)
+    return one, None if valid is None else ops.expand_dims(valid, 0)
+
+
+def _without_losses(cell: BoundCell, function: Callable[[], Structure]) -> Structure:
+    """What a function gives that sees many steps at once."""
+    with losses_noted(cell.cell) as losses:
+        result = function()
+    _check_no_losses(cell, losses)
+    return result
 
 
 def _one_after_the_other(call: Call) -> Ran:
@@ -294,4 +348,6 @@ def _zeros(specs: Structure, *lead: Tensor) -> Structure:
 
 def _of_the_last(plan: Plan, outputs: Structure) -> Structure:
     """Specs of what the uppermost cell of a stack gives; of any other cell its own."""
+    if plan.wraps:
+        return outputs[1]
     return _of_the_last(plan.members[-1], outputs[-1]) if plan.members else outputs

@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import tree
 
-from kcells.cells.inference import infer_step
+from kcells.cells.inference import infer_before, infer_step
 from kcells.cells.protocol import BoundCell
 from kcells.engine.plan import Plan
 from kcells.engine.run import has_steps
-from kcells.structure import leaves_with_paths, map_leaves, plain
+from kcells.structure import known_shape, leaves_with_paths, map_leaves, plain
 from kcells.types import Structure
 
 __all__ = ["Traces", "one_step"]
@@ -38,6 +38,8 @@ class Traces:
         """What `execute` wants to know of the outputs of one step, for this plan."""
         if plan.calls_kernel and has_steps(tree.flatten(sequences)[0]):
             return None
+        if plan.wraps and cell.wrapped is not None:
+            return self._around(plan.members[0], cell, cell.wrapped, sequences, constants)
         if not plan.members:
             return self.outputs(cell, sequences, constants)
         found = []
@@ -48,23 +50,53 @@ class Traces:
             sequences = map_leaves(_with_time, outputs)
         return found
 
+    def _around(
+        self,
+        plan: Plan,
+        wrapper: BoundCell,
+        wrapped: BoundCell,
+        sequences: Structure,
+        constants: Structure,
+    ) -> list[Structure]:
+        """What is wanted of the cell in a wrapper, whose plan this is, and of the wrapper."""
+        if plan.calls_kernel:
+            first = tree.flatten(sequences)[0]
+            needed = isinstance(first, keras.KerasTensor) or not has_steps(first)
+            return [None, self.outputs(wrapper, sequences, constants) if needed else None]
+        # Of one batch size with the constants.
+        batch = known_shape(tree.flatten(sequences)[0])[0]
+        before = map_leaves(
+            lambda spec, _: keras.KerasTensor((batch, None, *spec.shape[1:]), spec.dtype),
+            self.before(wrapper, sequences),
+        )
+        inside = self.for_plan(plan, wrapped, before, constants)
+        return [inside, self.outputs(wrapper, sequences, constants)]
+
     def outputs(self, cell: BoundCell, sequences: Structure, constants: Structure) -> Structure:
         """Specs of the outputs of one step, `(None, ...)`, for these inputs."""
         step = one_step(map_leaves(_spec, sequences))
         specs = None if constants is None else map_leaves(_spec, plain(constants))
-        leaves = [*leaves_with_paths(step, "x"), *leaves_with_paths(specs, "c")]
-        key = (
-            id(cell),
-            tuple(
-                (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
-                for path, leaf in leaves
-            ),
-        )
+        key = (id(cell), *_key(step, "x"), *_key(specs, "c"))
         if key not in self._known:
             outputs, _ = infer_step(cell, step, specs)
             self._known[key] = map_leaves(_of_any_batch, outputs)
         self.latest = self._known[key]
         return self.latest
+
+    def before(self, cell: BoundCell, sequences: Structure) -> Structure:
+        """Specs, `(None, ...)`, of what a wrapper makes of one step of these inputs."""
+        step = one_step(map_leaves(_spec, sequences))
+        key = (id(cell), "before", *_key(step, "x"))
+        if key not in self._known:
+            self._known[key] = map_leaves(_of_any_batch, infer_before(cell.cell, step))
+        return self._known[key]
+
+
+def _key(specs: Structure, root: str) -> tuple[Any, ...]:
+    return tuple(
+        (path, leaf if leaf is None else (tuple(leaf.shape[1:]), leaf.dtype))
+        for path, leaf in leaves_with_paths(specs, root)
+    )
 
 
 def one_step(sequences: Structure) -> Structure:

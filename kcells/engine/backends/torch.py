@@ -170,6 +170,8 @@ def scan(
             values, states, some = ([next(rest) for _ in range(size)] for size in sizes)
             # A second run must find the variables as they were, and leave them alone.
             with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+                # Not `values`: on a device with a number Keras takes copies.
+                held = [scope.get_current_value(v) for v in variables]
                 new_carry, ys = _in_blocks(
                     step,
                     tree.pack_sequence_as(carry, states),
@@ -181,7 +183,7 @@ def scan(
                 new_values = [scope.get_current_value(v) for v in variables]
                 after[:] = [
                     kept if new is old else new
-                    for kept, old, new in zip(now, values, new_values, strict=True)
+                    for kept, old, new in zip(now, held, new_values, strict=True)
                 ]
             return [*tree.flatten(new_carry), *tree.flatten(ys)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,13 +36,24 @@ def project_inputs(subject: Subject) -> None:
             state = bound.initial_state(BATCH)
             for t in range(TIME):
                 x = Subject.step(subject.inputs, t)
-                expected = bound(x, state, training=training)
-                single = bound.step(bound.project(x, training), state, training)
+                with _same_seeds(layer):
+                    expected = bound(x, state, training=training)
+                with _same_seeds(layer):
+                    single = bound.step(bound.project(x, training), state, training)
                 _both(single, expected, f"at step {t}, training={training}")
                 several = bound.step(_entry(whole, t), state, training)
                 what = f"at step {t} of inputs with a time axis, training={training}"
                 _both(several, expected, what)
                 state = expected[1]
+
+
+@contextlib.contextmanager
+def _same_seeds(layer: RNN) -> Iterator[None]:
+    """Puts back afterwards what a step draws from, for the next one to draw the same."""
+    seeds = [(v, ops.convert_to_numpy(v)) for v in layer.variables if not v.trainable]
+    yield
+    for variable, value in seeds:
+        variable.assign(value)
 
 
 def _both(actual: Any, expected: Any, what: str) -> None:

@@ -45,8 +45,11 @@ def stock(subject: Subject) -> None:
     layer = subject.layer()
     declared = layer.cell.state_size
     sizes = declared if isinstance(declared, (list, tuple)) else [declared]
-    if not all(isinstance(size, int) for size in sizes) or tree.is_nested(subject.inputs):
-        raise NotApplicableError("Keras' own layer takes one tensor, and states that are vectors")
+    inputs = subject.inputs
+    if not all(isinstance(s, int) for s in sizes) or tree.is_nested(inputs) or inputs.ndim < 3:
+        raise NotApplicableError(
+            "Keras' own layer takes one tensor, with features, and states that are vectors"
+        )
     outputs = keras_classes.RNN(layer.cell, return_sequences=True)(subject.inputs)
     same(as_numpy(outputs), subject.expected.outputs, "outputs", what="in keras.layers.RNN")
 

@@ -88,7 +88,7 @@ def _dropout_arguments(subject: Subject) -> dict[str, float]:
     return {
         name: subject.case.arguments.get(name) or _RATE
         for name, parameter in constructor_parameters(subject.target.cell_class).items()
-        if name.endswith(("dropout", "zoneout", "dropout_rate"))
+        if name.endswith(("dropout", "dropout_rate"))
         and isinstance(parameter.default, (int, float))
         and not isinstance(parameter.default, bool)
     }
