@@ -183,6 +183,11 @@ class Wrapper(PartsCell):
             shape_leaves(shape),
         )
 
+    def prepare_constants(self, constants: Structure) -> Structure:
+        """What the cell makes of its constants before a loop; see `Cell.prepare_constants`."""
+        with self.scope():
+            return self.bound.prepare_constants(constants)
+
     def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
         """What `after` needs to know, and the input side of the cell; see `Cell.project_inputs`."""
         with self.scope():

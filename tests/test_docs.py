@@ -79,7 +79,7 @@ def test_where_a_cell_of_another_library_is():
     code = re.findall(r"`(kcells\.build\(.*?\))` \|", text)
     assert len(code) > 40
     for line in code:
-        assert isinstance(eval(line, {"kcells": kcells}), keras.layers.Layer), line  # noqa: S307
+        assert isinstance(eval(line, {"kcells": kcells, "keras": keras}), keras.layers.Layer), line  # noqa: S307
     library = pytest.importorskip("torchrecurrent")
     theirs = {name for name in dir(library) if name.endswith("Cell")}
     assert len(theirs) > 40

@@ -1,11 +1,11 @@
 """What a cell is, and what the engine asks of it.
 
 `BoundCell` and `infer_step` are for cells that are made of other cells, as is `marked`, for what
-they say of them in their configuration.
+they say of them in their configuration. `sizes_are_made_up` is for cells that compare sizes.
 """
 
-from kcells.cells.inference import infer_step
+from kcells.cells.inference import infer_step, sizes_are_made_up
 from kcells.cells.protocol import BoundCell
 from kcells.cells.sharing import marked
 
-__all__ = ["BoundCell", "infer_step", "marked"]
+__all__ = ["BoundCell", "infer_step", "marked", "sizes_are_made_up"]

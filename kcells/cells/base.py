@@ -46,6 +46,9 @@ class Cell(keras.layers.Layer):
       with a leading time axis it gives what it gives step by step, and where `step` is
       overridden too, both compute the same. Where it depends on the configuration whether
       a cell is linear, override `is_linear`.
+    - `prepare_constants(constants)` is the work that depends on the constants alone, such as a
+      product of a memory with a matrix; the engine does it once before a loop. Law: `call` gives
+      the same for `constants` and for what was made of them, which it tells by a type of its own.
 
     Shapes: inputs are a structure of `(batch, ...)`, states a structure of
     `(batch, *size)` as `state_size` says. Where `state_size` is an int, the states are a
@@ -143,6 +146,10 @@ class Cell(keras.layers.Layer):
             f"  A cell that is linear overrides linear_recurrence(projected); "
             f"`is_linear` says whether one does."
         )
+
+    def prepare_constants(self, constants: Structure) -> Structure:
+        """What a step needs of the constants, made once for all steps; by default these."""
+        return constants
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:
         """Zeros in the structure of `state_size`, with the batch in front.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -21,9 +22,21 @@ __all__ = [
     "declared_outputs",
     "infer_before",
     "infer_step",
+    "sizes_are_made_up",
     "state_specs",
     "trace",
 ]
+
+_traces: ContextVar[bool] = ContextVar("traces", default=False)
+
+
+def sizes_are_made_up() -> bool:
+    """Whether a step is traced for its shapes alone.
+
+    On JAX and PyTorch Keras takes numbers of its own there for sizes that are not known, so that
+    two of them may differ that are one size in every real call.
+    """
+    return _traces.get()
 
 
 class _Trace(keras.Operation):
@@ -45,6 +58,7 @@ class _Trace(keras.Operation):
 def trace(function: Callable[..., Any], *args: Any) -> Any:
     """The specs of `function(*args)`, for structures of `keras.KerasTensor`."""
     operation = _Trace(function)
+    token = _traces.set(True)
     try:
         return operation.compute_output_spec(*args)
     except Exception:
@@ -52,6 +66,8 @@ def trace(function: Callable[..., Any], *args: Any) -> Any:
         if operation.error is not None:
             raise operation.error from None
         raise
+    finally:
+        _traces.reset(token)
 
 
 def state_specs(cell: BoundCell, batch: int | None = None) -> Structure:

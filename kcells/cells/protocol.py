@@ -259,6 +259,17 @@ class BoundCell:
         call = self.cell if isinstance(self.cell, keras.layers.Layer) else self.cell.call
         return self._result(call(inputs, states, **arguments))
 
+    def prepare_constants(self, constants: Structure) -> Structure:
+        """What the cell wants to have made of its constants before a loop; see `Cell`.
+
+        Like `project` it goes past `Layer.__call__`, so it is left out where that would switch
+        to the cell's own policy.
+        """
+        prepare = getattr(self.cell, "prepare_constants", None)
+        if constants is None or prepare is None or not self._shares_policy:
+            return constants
+        return prepare(constants)
+
     def project(self, inputs: Structure, training: bool) -> Structure:
         """The input side of a step, with or without a time axis; only if the cell `hoists`."""
         return cast(Split, self._split).project_inputs(inputs, training=training)

@@ -191,7 +191,8 @@ class _Loop:
         first_state = call.constants is None and call.cell.returns_first_state
         self._reads_state = first_state and call.mask is None and not returns_all
         self._keeps_last = repeats or not (returns_all or self._reads_state)
-        self._of_cell = self._cell.stepper(call.training, call.constants, call.plan.hoists)
+        constants = self._cell.prepare_constants(call.constants)
+        self._of_cell = self._cell.stepper(call.training, constants, call.plan.hoists)
         self._unforeseen: list[Tensor] = []
         self._carry = {
             "states": call.states,

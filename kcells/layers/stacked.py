@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -17,6 +17,12 @@ from kcells.structure import map_leaves, shape_leaves
 from kcells.types import Structure, Tensor
 
 __all__ = ["StackedCells", "stacked"]
+
+
+class _ForEach(NamedTuple):
+    """What each cell of a stack has made of the constants."""
+
+    constants: tuple[Structure, ...]
 
 
 @keras.saving.register_keras_serializable(package="kcells")
@@ -102,6 +108,10 @@ class StackedCells(stock.StackedRNNCells):
                 bound.cell.built = True
         self.built = True
 
+    def prepare_constants(self, constants: Structure) -> Structure:
+        """What each cell makes of the constants before a loop; see `Cell.prepare_constants`."""
+        return _ForEach(tuple(bound.prepare_constants(constants) for bound in self._bounds))
+
     def project_inputs(self, inputs: Structure, training: bool = False) -> Structure:
         """The input side of the first cell; see `Cell.project_inputs`."""
         return self._bounds[0].project(inputs, training)
@@ -131,9 +141,12 @@ class StackedCells(stock.StackedRNNCells):
         projected: bool,
     ) -> tuple[Structure, list[Structure]]:
         new_states = []
-        for bound, entry in zip(self._bounds, states, strict=True):
+        each = [constants] * len(self._bounds)
+        if isinstance(constants, _ForEach):
+            each = list(constants.constants)
+        for bound, entry, own in zip(self._bounds, states, each, strict=True):
             outputs, new_entry = bound.step_entry(
-                outputs, entry, training, constants, projected=projected
+                outputs, entry, training, own, projected=projected
             )
             projected = False
             new_states.append(new_entry)
