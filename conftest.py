@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _make_tests_mean_the_folder_here() -> None:
-    """tf2onnx installs its own as a package called `tests`; conftest files in ours import from it."""
+    """tf2onnx installs its own as a package `tests`; conftest files in ours import from it."""
     tests = importlib.util.module_from_spec(
         importlib.machinery.ModuleSpec("tests", None, is_package=True)
     )

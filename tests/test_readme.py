@@ -19,7 +19,7 @@ def blocks() -> list[str]:
 def test_every_block_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = blocks()
-    assert len(found) == 8
+    assert len(found) == 9
     for code in found:
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     assert kcells.RNN(kcells.cell("foo", 8))._bound.hoists

@@ -21,6 +21,7 @@ __all__ = [
     "harmless",
     "kind_of",
     "only_where",
+    "picked",
     "select",
     "with_lengths",
 ]
@@ -166,8 +167,8 @@ def harmless(inputs: Structure, mask: Tensor) -> Structure:
     def replace(leaf: Tensor) -> Tensor:
         if keras.backend.standardize_dtype(leaf.dtype) == "bool":
             return leaf
-        own = _picked(first_of_row, leaf)
-        of_another = _picked(first_row, own)
+        own = picked(first_of_row, leaf)
+        of_another = picked(first_row, own)
         instead = ops.stop_gradient(select(has_steps, own, of_another))
         return select(mask, leaf, instead)
 
@@ -179,7 +180,7 @@ def _first(valid: Tensor) -> Tensor:
     return valid & (ops.cumsum(ops.cast(valid, "int32"), axis=0) == 1)
 
 
-def _picked(where: Tensor, tensor: Tensor) -> Tensor:
+def picked(where: Tensor, tensor: Tensor) -> Tensor:
     """The entry of the first axis that `where` picks; zero where it picks none.
 
     As a sum: an axis may turn out to be empty, and then there is nothing to fetch.

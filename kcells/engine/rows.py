@@ -8,7 +8,7 @@ from __future__ import annotations
 from keras import ops
 
 from kcells.engine import backends
-from kcells.engine.masks import as_wide, only_where
+from kcells.engine.masks import as_wide, only_where, picked
 from kcells.types import Tensor
 
 __all__ = ["Rows", "ends_from", "last_of", "nothing_of"]
@@ -47,9 +47,10 @@ class Rows:
     def last(self, outputs: Tensor) -> Tensor:
         """What the last step that counts gave, of steps that are where they were.
 
-        Of no meaning in a row without one.
+        Zero in a row without one, and if there turn out to be no steps at all.
         """
-        return _at(outputs, _at(self._order, self._last))[0]
+        until = ops.cumsum(ops.cast(self.mask, "int32"), axis=0)
+        return picked(self.mask & (until == self.count), outputs)
 
     def back(
         self, outputs: Tensor, zero_output_for_mask: bool, from_the_end: bool = False

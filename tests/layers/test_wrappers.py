@@ -243,10 +243,11 @@ def test_a_sequence_of_no_steps_gives_zeros(rng):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="lengths are known elsewhere")
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("is_masked", [False, True])
-def test_a_length_that_a_graph_learns_late(return_sequences, is_masked, rng):
+@pytest.mark.parametrize("kind", ["fused", "parallel"])
+def test_a_length_that_a_graph_learns_late(kind, return_sequences, is_masked, rng):
     import tensorflow as tf
 
-    layer, _ = pair("fused", return_sequences=return_sequences)
+    layer, _ = pair(kind, return_sequences=return_sequences)
     spec = tf.TensorSpec((None, None, FEATURES))
 
     @tf.function(input_signature=[spec])

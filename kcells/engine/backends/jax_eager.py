@@ -48,7 +48,11 @@ class _Programs:
 
 
 def _program(jaxpr: Any) -> Callable[..., Any]:
-    return jax.jit(lambda consts, *leaves: jaxpr_as_fun(ClosedJaxpr(jaxpr, consts))(*leaves))
+    def run(consts: Any, *leaves: Any) -> Any:
+        return jaxpr_as_fun(ClosedJaxpr(jaxpr, consts))(*leaves)
+
+    program: Callable[..., Any] = jax.jit(run)
+    return program
 
 
 PROGRAMS = _Programs()

@@ -16,13 +16,9 @@ from kcells.cells.variables import current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.tensorflow_in_place import scan_in_place
 from kcells.engine.backends.tensorflow_operators import as_operator
-from kcells.engine.backends.tensorflow_own_loop import (
-    OwnLoop,
-    once,
-    runs_outside_of_xla,
-    unseen,
-)
+from kcells.engine.backends.tensorflow_own_loop import OwnLoop, runs_outside_of_xla
 from kcells.engine.backends.tensorflow_plain import plain_scan
+from kcells.engine.backends.tensorflow_tapes import once, unseen
 from kcells.types import Step, Structure
 
 __all__ = [

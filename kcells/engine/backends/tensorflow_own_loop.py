@@ -12,10 +12,10 @@ from keras import tree
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
-from kcells.errors import ConfigurationError
+from kcells.engine.backends.tensorflow_tapes import once, tied, unseen, without_gaps
 from kcells.types import Step, Structure
 
-__all__ = ["OwnLoop", "once", "runs_outside_of_xla", "unseen"]
+__all__ = ["OwnLoop", "runs_outside_of_xla"]
 
 
 class OwnLoop:
@@ -200,7 +200,7 @@ class OwnLoop:
         before: Any,
         upstream: Any,
     ) -> Any:
-        upstream = _tied(upstream)
+        upstream = tied(upstream)
         slots = tf.shape(xs[0])[0]
         block = self._block(slots)
         sources = [source_of(x, slots) for x in xs]
@@ -208,7 +208,6 @@ class OwnLoop:
         count = sum(_is_float(spec) for spec in tree.flatten(self._emits))
         of_outputs = [source_of(g, slots) for g in upstream[:count]]
         into_xs = [_sink_like(x[0], slots) for x in xs if _is_float(x)]
-        none_yet = [tf.zeros_like(weight) for weight in weights]
 
         def one_back(t: Any, state: Any, of_carry: Any, of_weights: Any, into_xs: Any) -> Any:
             x = [source.read(t) for source in sources]
@@ -221,20 +220,7 @@ class OwnLoop:
                 sought,
                 output_gradients=[*(g.read(t) for g in of_outputs), *of_carry],
             )
-            # Of a state that a step does not read, zeros that come from the gradient after the
-            # step: for `tape.jacobian` they are then as many as these, which `_tied` is about too.
-            none = [tf.where(True, tf.zeros_like(g), g) for g in of_carry]
-            found = [
-                [
-                    zero if g is None else tf.convert_to_tensor(g)
-                    for g, zero in zip(*pair, strict=True)
-                ]
-                for pair in zip(
-                    found,
-                    [[tf.zeros_like(leaf) for leaf in sought[0]], none, none_yet],
-                    strict=True,
-                )
-            ]
+            found = without_gaps(found, [sought[0], of_carry, sought[2]])
             into_xs = [a.write(t, g) for a, g in zip(into_xs, found[0], strict=True)]
             of_weights = [a + b for a, b in zip(of_weights, found[2], strict=True)]
             return t - 1, found[1], of_weights, into_xs
@@ -252,6 +238,7 @@ class OwnLoop:
                 *gradients,
             )
 
+        none_yet = [tf.zeros_like(weight) for weight in weights]
         _, of_carry, of_weights, into_xs = _loop(
             lambda t, *_: t >= 0,
             block_back if self._settings.checkpoint else step_back,
@@ -283,52 +270,6 @@ class OwnLoop:
 
         _, state, kept = _loop(lambda t, *_: t < last, body, first, state, kept)
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
-
-
-def unseen(call: Any, inputs: Sequence[Any], others: Sequence[Any] = ()) -> Any:
-    """The results of `call(*inputs)`, which gives their gradient too, that of `others` as well.
-
-    `tf.custom_gradient` does not keep the tapes around it from looking. What they see of a
-    compiled function, such as two tapes at once, or one that is persistent, they prepare to
-    differentiate, with tensor lists that XLA cannot hand out. So it gets what no tape follows.
-    """
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def hidden(*tensors: Any) -> Any:
-        return call(*map(tf.stop_gradient, tensors[: len(inputs)]))
-
-    return hidden(*inputs, *others)
-
-
-def once(gradient: Any, upstream: Sequence[Any], inputs: Sequence[Any]) -> Any:
-    """`gradient(*upstream)`, unseen; its own gradient is an error.
-
-    Nobody has one, and None, or zeros in forward mode, would be the worst answer.
-    """
-
-    def no_second(*_: Any) -> Any:
-        raise ConfigurationError(
-            "the gradient of a gradient was asked for, or one in forward mode, and a loop that XLA"
-            " compiles has none in TensorFlow.\n"
-            '  Pass compile="never" to the layer, and leave out jit_compile=True and, under that,'
-            " checkpoint. TensorFlow then differentiates its own loop."
-        )
-
-    return unseen(lambda *given: (gradient(*given), no_second), upstream, inputs)
-
-
-def _tied(gradients: Sequence[Any]) -> list[Any]:
-    """The same values, each of which depends on all.
-
-    For `tape.jacobian` TensorFlow rewrites a loop for a batch of gradients, and what enters a step
-    as a batch and leaves it alone gets one axis too many. XLA computes nothing for this.
-    """
-    zero = tf.constant(0.0)
-    for gradient in gradients:
-        # A number for every gradient, whatever is in it, and no constant, as zeros_like is.
-        number = tf.cast(tf.math.is_nan(tf.reshape(gradient, [-1])[:1]), zero.dtype)
-        zero += 0.0 * tf.reduce_sum(number)
-    return [gradient + tf.cast(zero, gradient.dtype) for gradient in gradients]
 
 
 _NEVER_COMPILED = ("EagerPyFunc", "PyFunc", "PrintV2", "StringFormat")
