@@ -10,7 +10,7 @@ import pytest
 
 SCRIPTS = (
     *("characters", "custom_cell", "episodes", "fused_vs_cell", "guide", "motion"),
-    "streaming",
+    *("streaming", "translate_dates"),
 )
 
 
