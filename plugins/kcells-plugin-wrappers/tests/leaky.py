@@ -10,7 +10,7 @@ from kcells.structure import plain
 __all__ = ["LeakyCell"]
 
 
-@keras.saving.register_keras_serializable(package="kcells-tests")
+@keras.saving.register_keras_serializable(package="kcells-plugin-wrappers-tests")
 class LeakyCell(keras.layers.Layer):
     """s_t = s_{t-1} / 2 + sin(x_t), and the output 3 s_t - x_t, leaf by leaf."""
 
