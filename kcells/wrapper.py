@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from kcells.build import make
-from kcells.cells.inference import build_for, infer_before, infer_step
+from kcells.cells.inference import built_outputs, infer_before
 from kcells.cells.protocol import BoundCell
 from kcells.cells.sharing import marked
 from kcells.cells.weights import PartsCell
@@ -170,10 +170,7 @@ class Wrapper(PartsCell):
         inputs = self._specs(input_shape)
         with self.scope():
             self.build_before(inputs)
-            constants = None if constants_shape is None else shape_leaves(constants_shape)
-            before = infer_before(self, inputs)
-            build_for(self.bound, before, constants_shape, self.compute_dtype)
-            outputs, _ = infer_step(self.bound, before, constants)
+            outputs = built_outputs(self.bound, infer_before(self, inputs), constants_shape)
             self.build_after(inputs, outputs)
         self.built = True
 

@@ -84,7 +84,7 @@ def test_all_is_what_it_is_said_to_be():
 
 # What authors of cells may rely on: for cells of cells, and to say what a tensor is.
 FOR_AUTHORS = {
-    cells: {"BoundCell", "infer_step", "marked", "sizes_are_made_up"},
+    cells: {"BoundCell", "built_outputs", "infer_step", "marked", "positive", "sizes_are_made_up"},
     kcells_types: {"CellLike", "Step", "Structure", "Tensor"},
     structure: {
         *("Size", "agree", "child", "conform", "known_shape", "leaves_with_paths"),

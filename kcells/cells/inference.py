@@ -19,6 +19,7 @@ from kcells.types import Structure
 
 __all__ = [
     "build_for",
+    "built_outputs",
     "declared_outputs",
     "infer_before",
     "infer_step",
@@ -165,6 +166,25 @@ def build_for(cell: BoundCell, step: Structure, constants_shape: Structure, dtyp
         step = map_leaves(lambda spec, _: keras.KerasTensor(spec.shape, dtype), step)
         infer_step(cell, step, None if constants_shape is None else shape_leaves(constants_shape))
         cell.cell.built = True
+
+
+def built_outputs(cell: BoundCell, inputs: Structure, constants_shape: Structure) -> Structure:
+    """Builds a cell that is part of another; the specs of what it gives at a step.
+
+    Args:
+        cell: the cell.
+        inputs: a structure of `keras.KerasTensor`, `(batch, ...)`, in the dtype to trace with.
+        constants_shape: the shapes of the constants, or None.
+
+    Raises:
+        StructureError: as `infer_step`.
+    """
+    cell.build(map_leaves(lambda spec, _: tuple(spec.shape), inputs), constants_shape)
+    constants = None if constants_shape is None else shape_leaves(constants_shape)
+    outputs, _ = infer_step(cell, inputs, constants)
+    if isinstance(cell.cell, keras.layers.Layer):
+        cell.cell.built = True  # also where its weights came with the trace
+    return outputs
 
 
 def _current_values(cell: Any) -> list[tuple[Any, Any]]:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from kcells.errors import ConfigurationError
 from kcells.structure import map_leaves
 
-__all__ = ["plain_arguments", "plain_numbers"]
+__all__ = ["plain_arguments", "plain_numbers", "positive"]
 
 
 def plain_numbers(value: Any) -> Any:
@@ -34,6 +35,24 @@ def plain_numbers(value: Any) -> Any:
     if type(value) in (list, tuple, dict):
         return map_leaves(lambda leaf, _: _plain_number(leaf), value)
     return _plain_number(value)
+
+
+def positive(who: str, name: str, value: Any) -> int:
+    """`value`, the argument `name` of `who`, as an int of Python.
+
+    Raises:
+        ConfigurationError: if it is no positive int.
+
+    Examples:
+
+    >>> import numpy as np
+    >>> positive("MyCell", "units", np.int64(4))
+    4
+    """
+    number = plain_numbers(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ConfigurationError(f"{who}: {name} must be a positive int; received {value!r}.")
+    return number
 
 
 def _plain_number(value: Any) -> Any:

@@ -9,6 +9,7 @@ from keras import activations, constraints, initializers, regularizers
 
 from kcells.cells.base import Cell
 from kcells.cells.dropout import VariationalDropout
+from kcells.cells.numbers import positive
 from kcells.cells.signature import constructor_parameters
 from kcells.errors import ConfigurationError
 from kcells.types import Structure
@@ -31,11 +32,7 @@ class PartsCell(Cell):
 
     def positive(self, name: str, value: Any) -> int:
         """`value`, which has to be a positive int: the argument `name`."""
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigurationError(
-                f"{type(self).__name__}: {name} must be a positive int; received {value!r}."
-            )
-        return value
+        return positive(type(self).__name__, name, value)
 
     def rate(self, name: str, value: Any) -> Any:
         """`value`, which has to be the share of something that is dropped: the argument `name`."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 
 from kcells import stock
-from kcells.cells.inference import infer_step
+from kcells.cells.inference import built_outputs
 from kcells.cells.protocol import BoundCell
 from kcells.cells.sharing import marked
 from kcells.errors import CellError
@@ -96,16 +96,12 @@ class StackedCells(stock.StackedRNNCells):
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds each cell for what the one below gives."""
-        constants = None if constants_shape is None else shape_leaves(constants_shape)
         specs = map_leaves(
             lambda s, _: keras.KerasTensor(s.shape, dtype=self.compute_dtype),
             shape_leaves(input_shape),
         )
         for bound in self._bounds:
-            bound.build(map_leaves(lambda s, _: tuple(s.shape), specs), constants_shape)
-            specs, _ = infer_step(bound, specs, constants)
-            if isinstance(bound.cell, keras.layers.Layer):
-                bound.cell.built = True
+            specs = built_outputs(bound, specs, constants_shape)
         self.built = True
 
     def prepare_constants(self, constants: Structure) -> Structure:

@@ -288,6 +288,20 @@ def test_scores_that_cannot_be_made(make, text):
         make()
 
 
+def test_a_score_without_energies_cannot_be_made():
+    class NothingScore(Score):
+        """Says nothing."""
+
+    with pytest.raises(TypeError, match="energies"):
+        NothingScore()
+
+
+def test_sizes_of_numpy_are_plain_numbers():
+    score = Location(np.int64(8), filters=np.int32(4))
+    assert score == Location(8, 4)
+    assert {type(value) for value in score.get_config().values()} == {int}
+
+
 def wide(*shape):
     return np.zeros((BATCH, *shape), "float32")
 

@@ -9,7 +9,7 @@ from keras import tree
 
 import kcells
 from kcells import Card, Case, Learning, Place
-from kcells.cells import BoundCell, infer_step, marked
+from kcells.cells import BoundCell, built_outputs, marked
 from kcells.errors import CellError, StructureError
 from kcells.structure import child, leaves_with_paths, map_leaves, plain, shape_leaves
 from kcells.types import Structure, Tensor
@@ -98,16 +98,12 @@ class ParallelCells(kcells.Cell):
         raise AttributeError("state_size of ParallelCells follows from its cells.")
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
-        constants = None if constants_shape is None else shape_leaves(constants_shape)
         specs = map_leaves(
             lambda s, _: keras.KerasTensor(s.shape, dtype=self.compute_dtype),
             shape_leaves(input_shape),
         )
         for bound, branch in self._pairs(specs):
-            bound.build(map_leaves(lambda s, _: tuple(s.shape), branch), constants_shape)
-            if not bound.cell.built:
-                infer_step(bound, branch, constants)
-                bound.cell.built = True
+            built_outputs(bound, branch, constants_shape)
         self.built = True
 
     def get_initial_state(self, batch_size: Tensor | None = None) -> Structure:

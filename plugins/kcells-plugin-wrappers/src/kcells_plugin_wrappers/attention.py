@@ -10,7 +10,7 @@ from keras import activations, ops, tree
 
 import kcells
 from kcells import Card, Case
-from kcells.cells import infer_step
+from kcells.cells import built_outputs
 from kcells.errors import ConfigurationError
 from kcells.structure import conform, plain, shape_leaves
 from kcells.types import Structure, Tensor
@@ -228,11 +228,7 @@ class AttentionCell(kcells.Wrapper):
         joined = keras.KerasTensor(
             (inputs.shape[0], inputs.shape[-1] + attended), self.compute_dtype
         )
-        self.bound.build(tuple(joined.shape), constants_shape)
-        constants = None if constants_shape is None else shape_leaves(constants_shape)
-        outputs, _ = infer_step(self.bound, joined, constants)
-        if isinstance(self.cell, keras.layers.Layer):
-            self.cell.built = True
+        outputs = built_outputs(self.bound, joined, constants_shape)
         return int(the_vector(outputs, f"the output of {self.bound.name}").shape[-1])
 
     def _branch(

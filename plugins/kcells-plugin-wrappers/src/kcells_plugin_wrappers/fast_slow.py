@@ -9,7 +9,7 @@ from keras import ops, tree
 
 import kcells
 from kcells import Card, Case
-from kcells.cells import BoundCell, infer_step, marked
+from kcells.cells import BoundCell, built_outputs, marked
 from kcells.errors import CellError, ConfigurationError, StructureError
 from kcells.structure import map_leaves, outline, shape_leaves
 from kcells.types import Structure, Tensor
@@ -112,7 +112,6 @@ class FastSlowCell(kcells.Cell):
         }
 
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
-        constants = None if constants_shape is None else shape_leaves(constants_shape)
         first, second, *others = self._bounds
         inputs: Structure = map_leaves(
             lambda spec, _: keras.KerasTensor(spec.shape, dtype=self.compute_dtype),
@@ -120,11 +119,7 @@ class FastSlowCell(kcells.Cell):
         )
         one = keras.KerasTensor((None, 1), dtype=self.compute_dtype)
         for bound in (first, self._bound_slow, second, *others):
-            given = one if bound in others else inputs
-            bound.build(map_leaves(lambda spec, _: tuple(spec.shape), given), constants_shape)
-            inputs, _ = infer_step(bound, given, constants)
-            if isinstance(bound.cell, keras.layers.Layer):
-                bound.cell.built = True
+            inputs = built_outputs(bound, one if bound in others else inputs, constants_shape)
         self._check_states()
         self.built = True
 

@@ -11,7 +11,7 @@ from keras import ops, tree
 
 import kcells
 from kcells import Card, Case
-from kcells.cells import BoundCell, infer_step
+from kcells.cells import BoundCell, built_outputs
 from kcells.errors import ConfigurationError, StructureError
 from kcells.structure import (
     Size,
@@ -19,7 +19,6 @@ from kcells.structure import (
     map_leaves,
     outline,
     plain,
-    shape_leaves,
 )
 from kcells.types import Structure, Tensor
 from kcells_plugin_wrappers.leafwise import LeafwiseCell
@@ -168,17 +167,12 @@ class FeedbackCell(kcells.Wrapper):
     def build(self, input_shape: Structure, constants_shape: Structure = None) -> None:
         """Builds the cell, and `feed` for what it gives."""
         inputs = self._specs(input_shape)
-        constants = None if constants_shape is None else shape_leaves(constants_shape)
-        shapes = map_leaves(lambda spec, _: tuple(spec.shape), inputs)
-        self.bound.build(shapes, constants_shape)
-        outputs, _ = infer_step(self.bound, inputs, constants)
-        if isinstance(self.cell, keras.layers.Layer):
-            self.cell.built = True
+        outputs = built_outputs(self.bound, inputs, constants_shape)
         if isinstance(self.feed, keras.layers.Layer) and not self.feed.built:
             self.feed.build(map_leaves(lambda spec, _: tuple(spec.shape), outputs))
         fed = outputs
         if self.feed is not None:
-            fed, _ = infer_step(BoundCell(_Feeding(self.feed), self), outputs)
+            fed = built_outputs(BoundCell(_Feeding(self.feed), self), outputs, None)
         self._check_fed(fed, inputs)
         # In a tuple, whose entries Keras leaves as they are.
         self._sizes = (map_leaves(lambda spec, _: Size(tuple(spec.shape[1:])), fed),)

@@ -6,22 +6,23 @@ object serves any number of memories, and its arguments are all that a file hold
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from keras import ops
 
-from kcells.errors import ConfigurationError
+from kcells.cells import positive
 from kcells.types import Tensor
 
-__all__ = ["FARTHER_THAN_ANY", "Score", "count", "share"]
+__all__ = ["FARTHER_THAN_ANY", "Score", "share"]
 
 FARTHER_THAN_ANY = -1e30
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
+class Score(abc.ABC):
     """Base class of scores.
 
         e_tj = score(q_t, m_j)                    q_t: the query, m_j: position j of the memory
@@ -48,6 +49,12 @@ class Score:
     recalls = False
     noise = 0.0
 
+    def keep_positive(self, *names: str) -> None:
+        """Raises `ConfigurationError` if one of these arguments is no positive int."""
+        for name in names:
+            value = positive(type(self).__name__, name, getattr(self, name))
+            object.__setattr__(self, name, value)
+
     def add_weights(
         self, add: Callable[..., Any], features: int, query_features: int
     ) -> dict[str, Any]:
@@ -58,11 +65,11 @@ class Score:
         """What the energies need of the memory, for all steps alike."""
         return memory
 
+    @abc.abstractmethod
     def energies(
         self, weights: dict[str, Any], query: Tensor, keys: Tensor, last: Tensor | None
     ) -> Tensor:
         """e_t."""
-        raise NotImplementedError
 
     def alignments(
         self, energies: Tensor, mask: Tensor, last: Tensor | None, training: bool
@@ -91,10 +98,3 @@ def share(energies: Tensor, mask: Tensor) -> Tensor:
     parts = ops.where(mask, ops.exp(energies - highest), ops.zeros_like(energies))
     total = ops.sum(parts, axis=-1, keepdims=True)
     return parts / ops.where(total > 0, total, ops.ones_like(total))
-
-
-def count(who: Any, name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(
-            f"{type(who).__name__}: {name} must be a positive int; received {value!r}."
-        )

@@ -11,7 +11,7 @@ from keras import ops
 
 from kcells.errors import ConfigurationError
 from kcells.types import Tensor
-from kcells_plugin_wrappers.score import FARTHER_THAN_ANY, Score, count
+from kcells_plugin_wrappers.score import FARTHER_THAN_ANY, Score
 
 __all__ = ["Bahdanau", "Location", "Luong", "Monotonic", "score_of"]
 
@@ -51,7 +51,7 @@ class Bahdanau(Score):
 
     def __post_init__(self) -> None:
         if self.units is not None:
-            count(self, "units", self.units)
+            self.keep_positive("units")
 
     def add_weights(
         self, add: Callable[..., Any], features: int, query_features: int
@@ -183,9 +183,7 @@ class Location(Score):
     recalls = True
 
     def __post_init__(self) -> None:
-        for name in ("units", "filters", "width"):
-            if getattr(self, name) is not None or name != "units":
-                count(self, name, getattr(self, name))
+        self.keep_positive("filters", "width", *([] if self.units is None else ["units"]))
 
     def add_weights(
         self, add: Callable[..., Any], features: int, query_features: int
