@@ -311,3 +311,20 @@ def test_importing_kcells_brings_no_plugin_and_no_other_backend(tmp_path):
     assert not [
         n for n in added if n.startswith(tuple(f"kcells.engine.backends.{b}" for b in others))
     ]
+
+
+def test_no_two_test_cells_are_registered_under_one_name():
+    """In one process a file of the one would load as the other."""
+    root = Path(__file__).parents[1]
+    files = [*root.glob("tests/**/*.py"), *root.glob("plugins/*/tests/**/*.py")]
+    found: dict[str, list[str]] = {}
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                continue
+            for decorator in node.decorator_list:
+                written = ast.unparse(decorator)
+                if written.startswith("keras.saving.register_keras_serializable"):
+                    found.setdefault(f"{written} {node.name}", []).append(path.name)
+    assert len(found) > 30
+    assert [clash for clash in found.items() if len(clash[1]) > 1] == []
