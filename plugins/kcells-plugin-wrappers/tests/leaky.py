@@ -31,7 +31,7 @@ class LeakyCell(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-wrappers-tests")
 class SpreadCell(keras.layers.Layer):
-    """Keeps the mean of x, and x times two numbers; the output is a vector, and none of these."""
+    """Keeps a number and a matrix; the output is a vector, and none of these."""
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
@@ -42,11 +42,10 @@ class SpreadCell(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, states):
-        mean = states["mean"] / 2 + ops.mean(inputs, axis=-1)
-        both = ops.stack([ops.sin(inputs), 2 * ops.sin(inputs)], axis=-1)
-        outer = states["outer"] / 2 + both
-        outputs = outer[..., 0] - mean[:, None] * outer[..., 1]
-        return outputs, {"outer": outer, "mean": mean}
+        y = ops.tanh(inputs)
+        mean = states["mean"] / 2 + ops.mean(y, axis=-1)
+        outer = states["outer"] / 2 + ops.stack([y, 2 * y], axis=-1)
+        return outer[..., 0] - mean[:, None], {"outer": outer, "mean": mean}
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
