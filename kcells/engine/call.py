@@ -125,6 +125,7 @@ class Call:
         """How the backend is to run the loop of this call."""
         return Settings(
             compiles=self.plan.compiles,
+            compiles_at_once=self.options.compile == "always",
             training=self.training,
             note=self.obstacles.append,
             again=self.again,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kcells.engine.facts import CallFacts, CellFacts, MaskKind
 from kcells.engine.kernels import KERNELS, Kernel, Machine
 from kcells.engine.options import Options
+from kcells.engine.thresholds import THRESHOLDS
 from kcells.errors import DispatchError, table
 from kcells.reasons import Reason
 
@@ -211,28 +212,49 @@ def hoisting(
     )
 
 
-def compiling(options: Options, machine: Machine, obstacle: str) -> tuple[Reason, ...]:
-    """What has to hold so that the loop is compiled by itself; nothing where none could be."""
+def compiling(
+    options: Options, machine: Machine, obstacle: str, *, scans: bool = False
+) -> tuple[Reason, ...]:
+    """What has to hold so that the loop is compiled by itself; nothing where none could be.
+
+    Args:
+        options: the layer's.
+        machine: what it runs on.
+        obstacle: what is known to stand in the way.
+        scans: whether it is a scan, which takes no step of the cell.
+    """
     if options.unroll:
         return ()
-    if machine.backend != "tensorflow":
-        which = {"jax": "JAX compiles it with what is around it"}
-        detail = which.get(machine.backend, f"{machine.backend} has no compiler for it")
-        return (Reason("the loop is compiled by itself", False, detail),)
+    without = ""
+    if machine.backend == "jax":
+        without = "JAX compiles it with what is around it"
+    elif machine.backend == "torch" and scans:
+        without = "the scan has few calls, on many steps each"
+    if without:
+        return (Reason("the loop is compiled by itself", False, without),)
     if machine.file:
         return (Reason("no file is written that could not hold it", False, machine.file),)
+    asked = Reason(
+        "the loop may be compiled by itself",
+        options.compile != "never",
+        f"compile={options.compile!r}",
+    )
+    possible = Reason("the step can be compiled", not obstacle, obstacle or "as far as known")
+    if machine.backend == "torch":
+        inside = "torch.func: it needs single steps" if machine.transformed else "none"
+        seconds = f"as soon as calls like it have taken {THRESHOLDS.torch_compile_seconds:g} s"
+        when = "at once" if options.compile == "always" else seconds
+        return (
+            asked,
+            Reason("no transform looks inside of the call", not machine.transformed, inside),
+            possible,
+            Reason("compiling pays", True, when),
+        )
+    around = "jit_compile=True" if machine.xla else "it does not"
     return (
-        Reason(
-            "the loop may be compiled by itself",
-            options.compile != "never",
-            f"compile={options.compile!r}",
-        ),
-        Reason(
-            "XLA does not compile what is around it",
-            not machine.xla,
-            "jit_compile=True" if machine.xla else "it does not",
-        ),
-        Reason("the step can be compiled", not obstacle, obstacle or "as far as known"),
+        asked,
+        Reason("XLA does not compile what is around it", not machine.xla, around),
+        possible,
     )
 
 

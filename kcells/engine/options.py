@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeAlias, get_args
 from kcells.cells.numbers import plain_numbers
 from kcells.errors import ArgumentError
 
-__all__ = ["Choice", "Dispatch", "Options"]
+__all__ = ["Choice", "Compile", "Dispatch", "Options"]
 
 Dispatch: TypeAlias = Literal["auto", "never", "require"]
 Choice: TypeAlias = Literal["auto", "never"]
+Compile: TypeAlias = Literal["auto", "always", "never"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Options:
     unroll: bool = False
     zero_output_for_mask: bool = False
     dispatch: Dispatch = "never"
-    compile: Choice = "auto"
+    compile: Compile = "auto"
     parallel: Choice = "auto"
     checkpoint: bool | int = False
     tbptt: int | None = None
@@ -40,14 +41,11 @@ class Options:
     train_initial_state: bool = False
 
     def __post_init__(self) -> None:
-        if self.dispatch not in get_args(Dispatch):
-            raise ArgumentError(
-                f'dispatch must be "auto", "never" or "require"; received {self.dispatch!r}.'
-            )
-        for name in ("compile", "parallel"):
-            if getattr(self, name) not in get_args(Choice):
+        for name, kind in (("dispatch", Dispatch), ("compile", Compile), ("parallel", Choice)):
+            *most, last = (f'"{choice}"' for choice in get_args(kind))
+            if getattr(self, name) not in get_args(kind):
                 raise ArgumentError(
-                    f'{name} must be "auto" or "never"; received {getattr(self, name)!r}.'
+                    f"{name} must be {', '.join(most)} or {last}; received {getattr(self, name)!r}."
                 )
         self._check_checkpoint()
         if self.tbptt is not None and not _is_count(self.tbptt):

@@ -116,7 +116,7 @@ def choose(
     asked = (*required, *whole)
     if cell.is_linear and conditions.all_hold(whole):
         # The scan takes no step of the cell, so nothing in one could stand in its way.
-        compiling = conditions.compiling(options, machine, obstacle="")
+        compiling = conditions.compiling(options, machine, "", scans=True)
         compiles = conditions.all_hold(compiling)
         return Plan(
             "parallel",

@@ -191,8 +191,8 @@ class _Loop:
         first_state = call.constants is None and call.cell.returns_first_state
         self._reads_state = first_state and call.mask is None and not returns_all
         self._keeps_last = repeats or not (returns_all or self._reads_state)
-        constants = self._cell.prepare_constants(call.constants)
-        self._of_cell = self._cell.stepper(call.training, constants, call.plan.hoists)
+        self._constants = self._cell.prepare_constants(call.constants)
+        self._of_cell = self._cell.stepper(call.training, self._constants, call.plan.hoists)
         self._unforeseen: list[Tensor] = []
         self._carry = {
             "states": call.states,
@@ -241,6 +241,9 @@ class _Loop:
                 variables=_variables(self._cell),
                 settings=call.settings(
                     checkpoint=self._options.checkpoint and not call.plan.machine.transformed,
+                    owner=self._cell,
+                    kind=(self._options, call.training, call.plan.hoists, bool(no_loss)),
+                    constants=tree.flatten(self._constants),
                     fixed=[*call.masks, *tree.flatten(self._zeros)],
                     project=self._project if call.plan.hoists else None,
                 ),

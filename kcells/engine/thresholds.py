@@ -13,7 +13,7 @@ __all__ = ["THRESHOLDS", "Thresholds"]
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """Sizes of a step, in numbers of the state over the whole batch.
+    """Sizes of a step, in numbers of the state over the whole batch, unless it says otherwise.
 
     Attributes:
         jax_repeats_steps: from here on, the backward pass of a loop on a CPU computes every
@@ -23,11 +23,14 @@ class Thresholds:
         torch_projects: the input side of a loop on a CPU is computed for so many steps at once
             that their states together have no more numbers: few calls where steps are small,
             and numbers that are still in the cache when they are used where they are large.
+        torch_compile_seconds: so long has a loop to have run for its compiling to pay: about as
+            long as that takes.
     """
 
     jax_repeats_steps: int = 2**13
     torch_blocks: int = 2**10
     torch_projects: int = 2**15
+    torch_compile_seconds: float = 10.0
 
 
 THRESHOLDS = Thresholds()

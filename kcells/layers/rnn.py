@@ -21,7 +21,7 @@ from kcells.engine.call import Call, plan_for
 from kcells.engine.conditions import cannot_dispatch
 from kcells.engine.facts import CallFacts
 from kcells.engine.masks import combine
-from kcells.engine.options import Choice, Dispatch, Options
+from kcells.engine.options import Choice, Compile, Dispatch, Options
 from kcells.engine.plan import Plan
 from kcells.engine.run import Ran, execute
 from kcells.errors import CellError
@@ -123,7 +123,7 @@ class RNN(Remembering):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         dispatch: Dispatch = "never",
-        compile: Choice = "auto",
+        compile: Compile = "auto",
         parallel: Choice = "auto",
         checkpoint: bool | int = False,
         tbptt: int | None = None,

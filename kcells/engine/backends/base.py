@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
@@ -45,10 +45,15 @@ class Settings:
 
     Attributes:
         compiles: whether to compile it by itself, where the backend has such a thing.
+        compiles_at_once: whether to do so even if it may never pay.
         checkpoint: whether the backward pass computes blocks of steps once more instead of
             keeping them; an int says how many steps a block has, True stands for the square
             root of their number.
         training: whether a backward pass is to come.
+        owner: the cell whose steps they are; None for a loop without one.
+        kind: what tells its loops apart, besides the tensors and the attributes of the cell.
+        constants: tensors that a step reaches for besides its arguments, and that may need a
+            gradient.
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
         note: is told what stands in the way of `compiles` or `checkpoint`; `""` for nothing.
@@ -59,8 +64,12 @@ class Settings:
     """
 
     compiles: bool = False
+    compiles_at_once: bool = False
     checkpoint: bool | int = False
     training: bool = False
+    owner: Any = None
+    kind: Hashable = None
+    constants: Sequence[Any] = ()
     fixed: Sequence[Any] = ()
     note: Callable[[str], None] = lambda obstacle: None
     again: Callable[[Callable[[], Any]], Any] = lambda run: run()

@@ -27,6 +27,7 @@ from kcells.engine.backends.torch_checkpoint import (
 )
 from kcells.engine.backends.torch_gru import cpu_gru
 from kcells.engine.backends.torch_linear import LinearScan
+from kcells.engine.backends.torch_programs import scan_compiled
 from kcells.engine.backends.unrolled import scan as plain_scan
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
@@ -155,6 +156,29 @@ def scan(
     settings: Settings = DEFAULTS,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`."""
+
+    def plain() -> tuple[Structure, Structure]:
+        return _plain_scan(step, carry, xs, emits, variables, settings)
+
+    if not settings.compiles or _is_watched():
+        return plain()
+    return scan_compiled(step, carry, xs, emits, variables, settings, plain)
+
+
+def _is_watched() -> bool:
+    """Whether something else than gradients follows every operation."""
+    mode = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    return traced() or torch.compiler.is_compiling() or mode
+
+
+def _plain_scan(
+    step: Step,
+    carry: Structure,
+    xs: Structure,
+    emits: Structure,
+    variables: Sequence[Any],
+    settings: Settings,
+) -> tuple[Structure, Structure]:
     if not settings.checkpoint or not torch.is_grad_enabled() or traced():
         return _in_blocks(step, carry, xs, emits, settings)
     flat_carry, flat_xs = tree.flatten(carry), tree.flatten(xs)

@@ -7,13 +7,13 @@ but one node, as long as everything a gradient may reach goes into it as an argu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["in_many_nodes", "in_one_node", "reaches_for_more"]
+__all__ = ["graph_behind", "in_many_nodes", "in_one_node", "reaches_for_more"]
 
 
 def in_one_node(
@@ -57,14 +57,14 @@ def reaches_for_more(function: Callable[..., Sequence[Any]], *tensors: Any) -> b
         inputs = [t.detach().requires_grad_(t.requires_grad) for t in tensors]
         results = function(*inputs)
     known = {id(t) for t in inputs}
-    leaves = (node.variable for node in _graph(results) if hasattr(node, "variable"))
+    leaves = (node.variable for node in graph_behind(results) if hasattr(node, "variable"))
     return any(id(leaf) not in known for leaf in leaves)
 
 
-def _graph(results: Sequence[Any]) -> Iterator[Any]:
-    """Every node of the graph behind `results`."""
+def graph_behind(results: Sequence[Any], before: Collection[Any] = ()) -> Iterator[Any]:
+    """Every node of the graph behind `results`, as far as the nodes `before`."""
     waiting = [r.grad_fn for r in results if r.grad_fn is not None]
-    seen = set()
+    seen = set(before)
     while waiting:
         node = waiting.pop()
         if node is not None and node not in seen:
