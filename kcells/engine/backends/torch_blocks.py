@@ -15,7 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from kcells.engine.backends.torch_step import Given, ObstacleError, compare, grouped
 
-__all__ = ["BLOCK", "Block", "Sought", "block_of"]
+__all__ = ["BLOCK", "Block", "Graph", "Sought", "block_of"]
 
 BLOCK = 4
 """Steps of a block: with more, time goes down little and the time to compile goes up with them."""
@@ -46,7 +46,7 @@ class Block:
         back: from sums of gradients of what is sought in `learned`, the carries before each step,
             the rest of what `ahead` takes, gradients of the new carry and of what the steps
             give (floats alone), to gradients of the carry, of what is sought in `xs`, and to
-            the new sums.
+            the new sums; None where no gradient is wanted.
     """
 
     ahead: Graph
@@ -61,9 +61,8 @@ class Block:
         Raises:
             ObstacleError: if there is no compiler, or it gets something wrong.
         """
-        graphs = (self.ahead, self.back)
-        pairs = zip(graphs, example, strict=True)
-        return Block(*(graph and _compiled(graph, leaves) for graph, leaves in pairs))
+        back = self.back and _compiled(self.back, example[1])
+        return Block(_compiled(self.ahead, example[0]), back)
 
 
 def _compiled(graph: Graph, example: Sequence[torch.Tensor]) -> Graph:
@@ -81,15 +80,16 @@ def _compiled(graph: Graph, example: Sequence[torch.Tensor]) -> Graph:
 
 
 def block_of(
-    one: torch.fx.GraphModule, first: Given, sought: Sought | None, steps: int
+    one: torch.fx.GraphModule, first: Given, sought: Sought, steps: int, *, both: bool
 ) -> tuple[Block, list[torch.Tensor], list[torch.Tensor]]:
     """A block of so many steps, not compiled, and an example of what its graphs take.
 
     Args:
         one: a step.
         first: what it takes.
-        sought: of what its gradient is wanted; None for a block without a way back.
+        sought: of what its gradient is wanted.
         steps: their number.
+        both: whether there is a way back.
     """
     results = one(*first.flat)
     carry = len(first.carry)
@@ -108,7 +108,7 @@ def block_of(
 
     xs = _repeated(first.xs, steps)
     take = first._replace(xs=xs).flat
-    if sought is None:
+    if not both:
         return Block(make_fx(ahead)(*take), None), take, []
     counts = [sum(sought.xs), sum(sought.learned)]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
 from kcells.engine.backends.torch_around import transformed
-from kcells.engine.backends.torch_blocks import Block, Sought
+from kcells.engine.backends.torch_blocks import Block, Graph, Sought
 from kcells.engine.backends.torch_step import Given, grouped
 
 __all__ = ["OwnLoop", "detached"]
@@ -25,21 +25,21 @@ class OwnLoop(NamedTuple):
     Attributes:
         one: a step, as a graph of differentiable operations.
         blocks: what runs some steps at once, the longest first; the last has one.
-        sought: of what a gradient is wanted; None if of nothing.
+        sought: of what a gradient is wanted.
         stretch: how many steps of which one carry is kept; None to keep all.
     """
 
     one: torch.fx.GraphModule
     blocks: tuple[tuple[int, Block], ...]
-    sought: Sought | None
+    sought: Sought
     stretch: int | None
 
     def run(self, given: Given) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The last carry, and what the steps gave, `(time, ...)`."""
-        if self.sought is not None:
+        if torch.is_grad_enabled():
             results = list(_Function.apply(self, given, *given.flat))
         else:
-            results, _ = self.ahead(detached(given))
+            results, _ = self.ahead(detached(given), keeps=False)
         return results[: len(given.carry)], results[len(given.carry) :]
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[slice, Block]]:
@@ -54,18 +54,21 @@ class OwnLoop(NamedTuple):
         size = self.stretch or length
         return ((start, min(length, start + size)) for start in range(0, length, size))
 
-    def ahead(self, given: Given) -> tuple[list[torch.Tensor], list[Any]]:
-        """The last carry and what all steps gave, in a row; and what to keep for each stretch."""
+    def ahead(self, given: Given, *, keeps: bool) -> tuple[list[torch.Tensor], list[Any]]:
+        """The last carry and what all steps gave, in a row; and what was kept of each stretch."""
         carry, emitted, kept = given.carry, [], []
         for start, stop in self.stretches(len(given.xs[0])):
             before = carry
-            carry, ys, states = self.over(start, stop, given._replace(carry=carry))
+            carry, ys, states = self.over(start, stop, given._replace(carry=carry), keeps=keeps)
             emitted += ys
-            kept.append(before if self.stretch else states)
+            if keeps:
+                kept.append(before if self.stretch else states)
         whole = [torch.cat(same) for same in zip(*emitted, strict=True)]
         return [*carry, *whole], kept
 
-    def over(self, start: int, stop: int, given: Given) -> tuple[list[Any], list[Any], list[Any]]:
+    def over(
+        self, start: int, stop: int, given: Given, *, keeps: bool
+    ) -> tuple[list[Any], list[Any], list[Any]]:
         """One stretch: the new carry, and for each block what it gave and the carries in it."""
         carry, emitted, states = given.carry, [], []
         for steps, block in self.pieces(start, stop):
@@ -74,7 +77,8 @@ class OwnLoop(NamedTuple):
             count = len(carry)
             carry, ys, before = grouped(results, [count, len(results) - 2 * count, count])
             emitted.append(ys)
-            states.append(before)
+            if keeps:
+                states.append(before)
         return carry, emitted, states
 
     def back(
@@ -89,11 +93,11 @@ class OwnLoop(NamedTuple):
         stretches = list(self.stretches(len(given.xs[0])))
         for (start, stop), states in zip(reversed(stretches), reversed(kept), strict=True):
             if self.stretch:
-                _, _, states = self.over(start, stop, given._replace(carry=states))
+                _, _, states = self.over(start, stop, given._replace(carry=states), keeps=True)
             pieces = list(self.pieces(start, stop))
             for (steps, block), before in zip(reversed(pieces), reversed(states), strict=True):
                 xs = [leaf[steps] for leaf in given.xs]
-                found = block.back(
+                found = cast(Graph, block.back)(
                     *sums, *before, *xs, *given.learned, *given.others,
                     *of_carry, *(leaf[steps] for leaf in of_ys),
                 )  # fmt: skip
@@ -125,7 +129,7 @@ class _Function(torch.autograd.Function):
     def forward(ctx: Any, loop: OwnLoop, given: Given, *flat: torch.Tensor) -> Any:
         ctx.loop, ctx.groups = loop, list(map(len, given))
         ctx.save_for_backward(*flat)
-        results, ctx.kept = loop.ahead(detached(given))
+        results, ctx.kept = loop.ahead(detached(given), keeps=True)
         ctx.is_float = [leaf.is_floating_point() for leaf in results]
         return tuple(results)
 

@@ -153,7 +153,9 @@ def _kind(settings: Settings, key: Hashable) -> _Kind:
     return kind
 
 
-def _timed(plain: Callable[[], tuple[Structure, Structure]], kind: _Kind) -> Any:
+def _timed(
+    plain: Callable[[], tuple[Structure, Structure]], kind: _Kind
+) -> tuple[Structure, Structure]:
     start = time.perf_counter()
     results = plain()
     # The way back takes about twice as long as the way ahead.
@@ -194,14 +196,14 @@ def _compiled(
 ) -> OwnLoop:
     first = given._replace(xs=[leaf[0] for leaf in given.xs])
     one = traced_step(step, carry, xs, first, split)
-    sought = _sought(one, given) if torch.is_grad_enabled() else None
+    both, sought = torch.is_grad_enabled(), _sought(one, given)
     length, first = len(given.xs[0]), detached(first)
     with torch.no_grad():
         steps = min(BLOCK, length)
-        block, *example = block_of(one, first, sought, steps)
+        block, *example = block_of(one, first, sought, steps, both=both)
         blocks = [(steps, block.compiled(*example))]
         if steps > 1:
-            blocks.append((1, block_of(one, first, sought, 1)[0]))
+            blocks.append((1, block_of(one, first, sought, 1, both=both)[0]))
     stretch = -(-settings.block(length) // steps) * steps if settings.checkpoint else None
     return OwnLoop(one, tuple(blocks), sought, stretch)
 

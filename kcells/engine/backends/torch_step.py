@@ -179,15 +179,16 @@ def _is_given(node: Any) -> bool:
 
 
 def _differentiated(function: Any, leaves: Sequence[torch.Tensor]) -> list[Any]:
-    """Results of `function(*leaves)`, and gradients of all leaves that need one."""
+    """Results of `function(*leaves)`, and gradients of those leaves that have no history."""
     with torch.enable_grad():
         results = function(*leaves)
-    sought = [leaf for leaf in leaves if leaf.requires_grad]
+    sought = [leaf for leaf in leaves if leaf.requires_grad and leaf.is_leaf]
     live = [result for result in results if result.requires_grad]
     if not live or not sought:
         return [*results, *(None for _ in sought)]
     upstream = [torch.linspace(0.5, 1, x.numel()).to(x).view(x.shape) for x in live]
-    found = torch.autograd.grad(live, sought, upstream, allow_unused=True)
+    # Nothing of the history of a constant may be used up: its own gradient is still to come.
+    found = torch.autograd.grad(live, sought, upstream, allow_unused=True, retain_graph=True)
     return [*results, *found]
 
 
@@ -205,4 +206,4 @@ def _close(wanted: torch.Tensor | None, found: torch.Tensor | None) -> bool:
         return bool((wanted == found).all())
     tolerance = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 0.1
     scale = float(wanted.detach().abs().nan_to_num(0.0, 0.0, 0.0).max()) if wanted.numel() else 0.0
-    return torch.allclose(wanted, found, tolerance, tolerance * scale, equal_nan=True)
+    return bool(torch.allclose(wanted, found, tolerance, tolerance * scale, equal_nan=True))
