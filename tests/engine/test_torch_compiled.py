@@ -427,6 +427,16 @@ def test_around_the_loop_that_is_not_compiled(loops):
     assert not loops
 
 
+def test_in_a_model_that_is_compiled(loops, rng):
+    """The loop stays one of its own: written out it would take minutes to compile."""
+    layer = kcells.RNN(keras.layers.SimpleRNNCell(3))
+    x = torch.tensor(rng.normal(size=(BATCH, TIME, 2)).astype("float32"))
+    wanted = layer(x)
+    found = torch.compile(lambda x: layer(x) * 2.0, backend="eager")(x)
+    torch.testing.assert_close(found, wanted * 2.0)
+    assert len(loops) == 1
+
+
 def test_a_compiler_that_fails_is_an_obstacle(monkeypatch, rng):
     def fails(*args, **kwargs):
         def program(*leaves):

@@ -8,6 +8,7 @@ one here has a backward pass as a whole, with four operations a step, and is fas
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -162,13 +163,19 @@ def scan(
 
     if not settings.compiles or _is_watched():
         return plain()
+    if torch.compiler.is_compiling():
+        # The user's own `torch.compile` would write every step out, and compile for minutes.
+        settings = dataclasses.replace(settings, compiles_at_once=True)
+        return _scan_apart(step, carry, xs, emits, variables, settings, plain)
     return scan_compiled(step, carry, xs, emits, variables, settings, plain)
+
+
+_scan_apart = torch.compiler.disable(scan_compiled)
 
 
 def _is_watched() -> bool:
     """Whether something else than gradients follows every operation."""
-    mode = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-    return traced() or torch.compiler.is_compiling() or mode
+    return traced() or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 def _plain_scan(
