@@ -12,7 +12,7 @@ and on PyTorch both passes of the layer alone. Sides:
 - tf_keras (TensorFlow): the nested cell of the Keras guide in Keras 2;
 - torch.nn, torchrecurrent (PyTorch): their layers, where they have one for the cell;
 - floor: the matrix products of all steps and nothing else; see `kcells.bench.floor`;
-- checkpoint, loop: kcells.RNN with an option, if `--variants` asks for them.
+- checkpoint, loop, not_compiled: kcells.RNN with an option, if `--variants` asks for them.
 
 `--sweep` adds sizes that grow along one axis, `--memory` the memory of training, a process a
 side. It may be stopped: with the same `--json`, what is there is kept, unless `--again`.
@@ -34,7 +34,7 @@ HELP = {
     "sizes": "Such as 8x200x32x64,1x200x32x64: batch, time steps, features, units."
     ' "none" leaves the sweep and the memory.',
     "workloads": "train, predict, layer.  [default: all]",
-    "variants": "Variants of kcells' own layer that take part: checkpoint, loop.",
+    "variants": "Variants of kcells' own layer that take part: checkpoint, loop, not_compiled.",
     "memory_sizes": "Sizes for --memory.",
 }
 

@@ -20,7 +20,7 @@ from kcells.bench.store import Results
 __all__ = ["check_matplotlib", "draw_growth", "draw_ratios"]
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-MARKERS = dict(zip(SIDES, ("*", "o", "s", "h", "^", "D", "x", "v", "P"), strict=True))
+MARKERS = dict(zip(SIDES, ("*", "o", "s", "h", "^", "D", "x", "v", "P", "d"), strict=True))
 TITLES = {
     "train": "Training step (train_on_batch)",
     "predict": "Inference (predict_on_batch)",

@@ -19,6 +19,7 @@ from kcells.bench.contest import Contest, is_shape
 from kcells.bench.floor import floor_step
 from kcells.bench.timing import Step
 from kcells.cells.card import card_of
+from kcells.engine.options import Compile
 from kcells.layers.rnn import RNN
 from kcells.registry import load
 
@@ -91,6 +92,14 @@ def _layer_alone(layer: Any, case: Contest) -> Step:
     return torch.train_alone(layer, case.inputs)
 
 
+def _ours(case: Contest, *, compile: Compile = "always", **options: Any) -> Any:
+    """The layer that `kcells.build` makes, as it is when it has run for long."""
+    layer = case.build(**options)
+    if isinstance(layer, RNN):
+        layer.compile = compile
+    return layer
+
+
 def _stock(case: Contest, **options: Any) -> Any:
     return stock.RNN(case.cell(), **options)
 
@@ -112,7 +121,7 @@ _ALONE: dict[str, Any] = {"workloads": ("layer",), "backends": ("torch",)}
 SIDES: Mapping[str, Side] = {
     side.name: side
     for side in (
-        Side(OURS, with_layer(Contest.build), WORKLOADS),
+        Side(OURS, with_layer(_ours), WORKLOADS),
         Side("stock", with_layer(_stock)),
         # JAX always compiles, and PyTorch has no such thing.
         Side("stock_xla", with_layer(_stock, jit_compile=True), backends=("tensorflow",)),
@@ -129,6 +138,12 @@ SIDES: Mapping[str, Side] = {
         Side(
             "loop",
             with_layer(lambda case, **o: RNN(case.cell(), parallel="never", **o)),
+            default=False,
+        ),
+        Side(
+            "not_compiled",
+            with_layer(lambda case, **o: _ours(case, compile="never", **o)),
+            WORKLOADS,
             default=False,
         ),
     )

@@ -62,8 +62,8 @@ class RNN(Remembering):
             the last valid output.
         dispatch: whether the kernels of a built-in may run the loop, if the cell declares
             an equivalent: `"auto"`, `"never"`, or `"require"`, which raises if they may not.
-        compile: whether the loop is compiled by itself: `"auto"`, where and when it pays; `"always"`,
-            at the first call on PyTorch too, where that takes seconds; `"never"`.
+        compile: whether the loop is compiled by itself: `"auto"`, where and when it pays;
+            `"always"`, at the first call on PyTorch too, where that takes seconds; `"never"`.
         parallel: `"auto"`, or `"never"` to run step by step what is linear in its state.
         checkpoint: whether the backward pass finds only the state before each block of
             steps and repeats the rest; how many steps, or True for the root of the length.
