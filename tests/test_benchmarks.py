@@ -81,3 +81,15 @@ def test_options_of_cells():
     for wrong in ({"variants": "fast"}, {"workloads": "walk"}, {"lengths": "x"}, {"sizes": "1"}):
         with pytest.raises(ValueError, match=r"is none of|invalid literal|is no size"):
             script["plan_of"](**{**options, **wrong})
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_generate(tmp_path):
+    backend = keras.backend.backend()
+    command = [sys.executable, str(FOLDER / "generate.py"), "--backend", backend]
+    command += ["--units", "8", "--rounds", "1", "--json", str(tmp_path / "figures.json")]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert [row["side"] for row in rows][:2] == ["a loop of Python", "greedy, one row"]
+    assert all(row["microseconds"] > 0 for row in rows)

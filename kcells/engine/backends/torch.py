@@ -170,7 +170,7 @@ def scan(
     return scan_compiled(step, carry, xs, emits, variables, settings, plain)
 
 
-_scan_apart = torch.compiler.disable(scan_compiled)
+_scan_apart: Callable[..., tuple[Structure, Structure]] = torch.compiler.disable(scan_compiled)
 
 
 def _is_watched() -> bool:
