@@ -46,7 +46,8 @@ class StreamingModel(keras.Model):
 
     def __call__(self, inputs: Structure, *args: Any, **kwargs: Any) -> Structure:
         """See the class; arrays of NumPy may stand beside tensors, such as states of before."""
-        return super().__call__(tree.map_structure(_as_tensor, inputs), *args, **kwargs)
+        given = tree.map_structure(_as_tensor, _in_order(inputs, self.input))
+        return super().__call__(given, *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Writes the model for another runtime, as `keras.Model.export` does.
@@ -109,6 +110,19 @@ class StreamingModel(keras.Model):
             layer = known.get(name) or known[name.rpartition(CALL)[0]]
             states[name] |= layer.first_states(batch_size)
         return states
+
+
+def _in_order(given: Structure, wanted: Structure) -> Structure:
+    """`given` with the keys of its dicts as they come in `wanted`.
+
+    On PyTorch Keras takes the leaves of nested dicts as they come, whatever their keys.
+    """
+    if isinstance(given, dict) and isinstance(wanted, dict) and set(given) == set(wanted):
+        return {key: _in_order(given[key], wanted[key]) for key in wanted}
+    is_row = type(given) in (list, tuple) and isinstance(wanted, (list, tuple))
+    if is_row and len(given) == len(wanted):
+        return type(given)(map(_in_order, given, wanted))
+    return given
 
 
 def _one_row(spec: Any) -> Any:
