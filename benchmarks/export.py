@@ -5,8 +5,9 @@
 Writes `benchmarks/results/export-<backend>.json`, and a table beside it, `.md`. A row is one
 model and one format. It is right if the runtime of the format gives what `predict` gives, and says
 by how much they differ at most; otherwise it has the first line of the error, and says whether
-there is a file all the same. No option is set: `model.export(path, format=...)`. All weights
-are moved off what they start at. Beside the cells stand the layers of Keras.
+there is a file all the same. No option is set: `model.export(path, format=...)`; but for
+programs of torch.export, where Keras needs `dynamic_shapes` for any batch. All weights are moved
+off what they start at. Beside the cells stand the layers of Keras.
 
 Of every cell the outputs are looked at; of a few, one for each way to run a loop, also what a call
 may get besides (`reset`, `lengths`) and a trained initial state; of cells that attend, a memory
@@ -243,13 +244,13 @@ def layer_of(name: str, **options: Any) -> Any:
 
 def tried(model: Any, arrays: Any, form: str) -> dict[str, Any]:
     """What became of one export: `difference`, or `error` and whether there is a `file`."""
-    from kcells.files import SUFFIXES
+    from kcells.files import SUFFIXES, export_options
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / f"model{SUFFIXES[form]}"
         try:
-            model.export(str(path), format=form, verbose=False)
+            model.export(str(path), format=form, verbose=False, **export_options(model, form))
             return {"difference": difference(model, arrays, form, path)}
         except Exception as error:  # one row's failure is its result
             return {"error": first_line(error), "file": path.exists()}

@@ -11,7 +11,7 @@ from keras import tree
 from kcells.files.backends import tensorflow, torch
 from kcells.types import Structure
 
-__all__ = ["RUNTIMES", "SUFFIXES", "run_file"]
+__all__ = ["RUNTIMES", "SUFFIXES", "export_options", "run_file"]
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "tf_saved_model": "", "torch": ".pt2"}
 """How a file of each format of `model.export` is called; a SavedModel is a folder."""
@@ -23,6 +23,11 @@ RUNTIMES = {
     "torch": "torch",
 }
 """What has to be installed to run a file."""
+
+
+def export_options(model: Any, form: str) -> dict[str, Any]:
+    """What `model.export` has to be told so that sizes that are not known may be any."""
+    return torch.any_size(model) if form == "torch" else {}
 
 
 def run_file(form: str, path: Path, arrays: Structure, names: Sequence[str]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells.files import export_options
 from kcells.structure import leaves_with_paths, plain
 from kcells.types import Structure
 
@@ -64,7 +65,7 @@ class StreamingModel(keras.Model):
         flat = self.flat()
         # Keras wants a call before it writes for ONNX.
         flat(tree.map_structure(_one_row, flat.input))
-        flat.export(filepath, format=format, **kwargs)
+        flat.export(filepath, format=format, **{**export_options(flat, format), **kwargs})
 
     def flat(self) -> keras.Model:
         """The same model with flat dicts, by the names that a file has, for inputs and outputs.

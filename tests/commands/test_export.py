@@ -37,6 +37,22 @@ def test_what_is_written_is_run(kcells_command, model, tmp_path, streaming):
         assert "inputs" in found["inputs"]
 
 
+@pytest.mark.newest_keras
+@pytest.mark.skipif(BACKEND != "torch", reason="a format of PyTorch")
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_program_takes_any_batch(kcells_command, model, tmp_path, streaming):
+    """Keras by itself writes one for a batch of 1."""
+    flags = ["--streaming"] if streaming else []
+    done = kcells_command("export", model, tmp_path / "out.pt2", "--format", "torch", *flags)
+    assert done.exit_code == 0, done.output
+    assert "equal to the model" in done.output
+    if streaming:
+        stream = kcells.to_streaming(keras.models.load_model(model))
+        stream.export(tmp_path / "again.pt2", format="torch", verbose=False)
+        found = check.check_file(stream.flat(), "torch", tmp_path / "again.pt2")
+        assert found.agrees()
+
+
 def test_as_text_and_a_file_that_is_wrong(kcells_command, model, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(check, "run_file", lambda *given: [np.full((2, 1), 7.0, "float32")])
