@@ -110,6 +110,7 @@ def parameters(info: kcells.CellInfo) -> str:
         counts.append(sum(int(np.prod(weight.shape)) for weight in cell.trainable_weights))
     terms = {
         "FU": lambda f, u: f * u,
+        "F²": lambda f, u: f * f,
         "U²": lambda f, u: u * u,
         "F": lambda f, u: f,
         "U": lambda f, u: u,

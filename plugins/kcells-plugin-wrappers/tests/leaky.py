@@ -1,4 +1,4 @@
-"""A cell without weights, for inputs, outputs and states of any structure."""
+"""Cells without weights, whose inputs, outputs or states are not one vector."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from kcells.structure import plain
 
-__all__ = ["LeakyCell"]
+__all__ = ["LeakyCell", "SpreadCell"]
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-wrappers-tests")
@@ -27,3 +27,25 @@ class LeakyCell(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "sizes": self.sizes}
+
+
+@keras.saving.register_keras_serializable(package="kcells-plugin-wrappers-tests")
+class SpreadCell(keras.layers.Layer):
+    """Keeps a number and a matrix; the output is a vector, and none of these."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+        self.state_size = {"outer": (size, 2), "mean": ()}
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, inputs, states):
+        y = ops.tanh(inputs)
+        mean = states["mean"] / 2 + ops.mean(y, axis=-1)
+        outer = states["outer"] / 2 + ops.stack([y, 2 * y], axis=-1)
+        return outer[..., 0] - mean[:, None], {"outer": outer, "mean": mean}
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from leaky import LeakyCell
-from wrappers_reference import WRAPPERS, gru, leaky, lstm, run, simple_rnn
+from leaky import LeakyCell, SpreadCell
+from wrappers_reference import WRAPPERS, gru, leaky, lstm, run, simple_rnn, spread
 
 import kcells
 
@@ -22,6 +22,7 @@ GRU = (lambda **o: keras.layers.GRUCell(UNITS, **o), gru, (FEATURES,))
 RNN = (lambda **o: keras.layers.SimpleRNNCell(UNITS, **o), simple_rnn, (FEATURES,))
 SAME = (lambda **o: keras.layers.LSTMCell(FEATURES, **o), lstm, (FEATURES,))
 NEST = (lambda **o: LeakyCell(SIZES, **o), leaky, SHAPES)
+FLAT = (lambda **o: SpreadCell(FEATURES, **o), spread, (FEATURES,))
 
 tanh, sizes = np.tanh, {"pen": [5, 1], "force": 2}
 CASES = {
@@ -68,6 +69,14 @@ CASES = {
     "zoneout, gru": ("zoneout", GRU, {"rates": 0.3}, {"rates": [0.3]}),
     "multiplicative": ("multiplicative", LSTM, {}, {}),
     "multiplicative, simple_rnn": ("multiplicative", RNN, {}, {}),
+    "attention_window": ("attention_window", LSTM, {"length": 3}, {}),
+    "attention_window, sizes": (
+        "attention_window",
+        GRU,
+        {"length": 7, "attention_size": 5, "score_size": 2, "input_size": 6},
+        {},
+    ),
+    "attention_window, any states": ("attention_window", FLAT, {"length": 2}, {}),
 }
 
 

@@ -17,6 +17,7 @@ from kcells.errors import CellError, ConfigurationError, StructureError
 BATCH, TIME, FEATURES, UNITS = 4, 5, 3, 4
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
 NEEDS = {
+    "attention_window": {"length": 3},
     "device": {"device": "cpu:0"},
     "dropout": {"input_dropout": 0.3},
     "embedding": {"classes": 7, "size": FEATURES},
@@ -27,6 +28,7 @@ AROUND = (
     *("residual", "highway", "input_projection", "output_projection", "layer_norm"),
     *("dropout", "zoneout", "device", "multiplicative"),
 )
+OF_ITS_OWN = ("fast_slow", "attention_window")
 POINTWISE = ("residual", "highway", "input_projection", "output_projection", "layer_norm")
 
 
@@ -93,7 +95,7 @@ def test_a_list_makes_a_stack(rng):
     assert every(sequences(rng)).shape == (BATCH, UNITS)
 
 
-@pytest.mark.parametrize("name", [*POINTWISE, "zoneout", "multiplicative", "fast_slow"])
+@pytest.mark.parametrize("name", [*POINTWISE, "zoneout", "multiplicative", *OF_ITS_OWN])
 def test_what_stands_at_masked_steps_touches_nothing(name, rng, gradients):
     x = sequences(rng)
     layer = kcells.build(wrap(name, kcells.cell("lstm", UNITS)), return_sequences=True)
@@ -110,7 +112,7 @@ def test_what_stands_at_masked_steps_touches_nothing(name, rng, gradients):
     np.testing.assert_array_equal(numbers(layer(x, mask=MASK)), numbers(layer(spoilt, mask=MASK)))
 
 
-@pytest.mark.parametrize("name", [*AROUND, "fast_slow"])
+@pytest.mark.parametrize("name", [*AROUND, *OF_ITS_OWN])
 def test_a_stream_gives_the_same_step_by_step(name, rng):
     x = sequences(rng)
     layer = kcells.build(wrap(name, kcells.cell("lstm", UNITS)), return_sequences=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["WRAPPERS", "gru", "leaky", "lstm", "run", "simple_rnn"]
+__all__ = ["WRAPPERS", "gru", "leaky", "lstm", "run", "simple_rnn", "spread"]
 
 
 def sigmoid(x):
@@ -49,6 +49,13 @@ def leaky(w, xs, states):
     """A cell without weights for any number of leaves; its output is none of its states."""
     new = [s / 2 + np.sin(x) for x, s in zip(xs, states, strict=True)]
     return [3 * s - x for x, s in zip(xs, new, strict=True)], new
+
+
+def spread(w, xs, states):
+    """A cell without weights that keeps a number and a matrix, in this order."""
+    (x,), (mean, outer) = xs, states
+    mean, outer = mean / 2 + np.tanh(x).mean(), outer / 2 + np.outer(np.tanh(x), [1.0, 2.0])
+    return [outer[:, 0] - mean], [mean, outer]
 
 
 # -- Wrappers: each makes another step of one
@@ -163,7 +170,25 @@ def multiplicative(step):
     return wrapped
 
 
+def attention_window(step):
+    """Of the states the attention comes first, then those of the cell, then the window."""
+
+    def wrapped(w, xs, states):
+        (x,), (attention, *cell, window) = xs, states
+        seen = np.concatenate([x, attention]) @ w["input_kernel"] + w["input_bias"]
+        (y,), cell = step(w, [seen], cell)
+        query = np.concatenate([np.ravel(s) for s in cell]) @ w["query_kernel"] + w["query_bias"]
+        energies = [w["score_kernel"] @ np.tanh(o @ w["window_kernel"] + query) for o in window]
+        parts = np.exp(energies)
+        attention = sum(share * o for share, o in zip(parts / parts.sum(), window, strict=True))
+        out = np.concatenate([y, attention]) @ w["output_kernel"] + w["output_bias"]
+        return [out], [attention, *cell, np.stack([*window[1:], out])]
+
+    return wrapped
+
+
 WRAPPERS = {
+    "attention_window": attention_window,
     "residual": residual,
     "highway": highway,
     "input_projection": input_projection,

@@ -1,6 +1,7 @@
 """What goes around a recurrent cell, for kcells."""
 
 from kcells_plugin_wrappers.attention import AttentionCell
+from kcells_plugin_wrappers.attention_window import AttentionWindowCell
 from kcells_plugin_wrappers.device import DeviceCell
 from kcells_plugin_wrappers.dropout import DropoutCell
 from kcells_plugin_wrappers.embedding import EmbeddingCell
@@ -17,6 +18,7 @@ from kcells_plugin_wrappers.zoneout import ZoneoutCell
 
 __all__ = [
     "AttentionCell",
+    "AttentionWindowCell",
     "Bahdanau",
     "DeviceCell",
     "DropoutCell",

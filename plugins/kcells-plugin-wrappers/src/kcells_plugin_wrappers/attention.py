@@ -14,14 +14,13 @@ from kcells.cells import built_outputs
 from kcells.errors import ConfigurationError
 from kcells.structure import conform, plain, shape_leaves
 from kcells.types import Structure, Tensor
-from kcells_plugin_wrappers.leaves import each, numbered
+from kcells_plugin_wrappers.leaves import each, numbered, the_vector
 from kcells_plugin_wrappers.memories import (
     check_memory,
     flags,
     memory_and_mask,
     number_of_positions,
     of_length,
-    the_vector,
 )
 from kcells_plugin_wrappers.score import Score
 from kcells_plugin_wrappers.scores import Monotonic, score_of
@@ -224,12 +223,13 @@ class AttentionCell(kcells.Wrapper):
 
     def _build_cell(self, input_shape: Structure, attended: int, constants_shape: Structure) -> int:
         """Builds the cell inside; how many features its output has."""
-        inputs = the_vector(self._specs(input_shape), "the inputs")
+        inputs = the_vector(self._specs(input_shape), "the inputs", "AttentionCell")
         joined = keras.KerasTensor(
             (inputs.shape[0], inputs.shape[-1] + attended), self.compute_dtype
         )
         outputs = built_outputs(self.bound, joined, constants_shape)
-        return int(the_vector(outputs, f"the output of {self.bound.name}").shape[-1])
+        where = f"the output of {self.bound.name}"
+        return int(the_vector(outputs, where, "AttentionCell").shape[-1])
 
     def _branch(
         self,

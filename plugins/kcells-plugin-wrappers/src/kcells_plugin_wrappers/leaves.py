@@ -11,7 +11,7 @@ from kcells.errors import StructureError
 from kcells.structure import conform, leaves_with_paths, plain
 from kcells.types import Structure, Tensor
 
-__all__ = ["Skip", "each", "numbered", "pairs", "vectors"]
+__all__ = ["Skip", "each", "numbered", "pairs", "the_vector", "vectors"]
 
 
 def numbered(name: str, position: int, count: int) -> str:
@@ -43,6 +43,22 @@ def vectors(specs: Structure, root: str, who: str) -> list[Any]:
                 f" features); its shape is {tuple(leaf.shape)}."
             )
     return list(tree.flatten(specs))
+
+
+def the_vector(structure: Structure, what: str, who: str) -> Any:
+    """The one leaf of a step, which is a vector.
+
+    Raises:
+        StructureError: if there are several, or if it is none.
+    """
+    leaves = tree.flatten(structure)
+    if len(leaves) != 1 or len(leaves[0].shape) != 2 or leaves[0].shape[-1] is None:
+        shapes = ", ".join(str(tuple(leaf.shape[1:])) for leaf in leaves)
+        raise StructureError(
+            f"{who}: {what} must be one vector a step, (batch, features); the shapes of a"
+            f" step are {shapes}.\n  Put a cell around it, or inside, that makes it one."
+        )
+    return leaves[0]
 
 
 def pairs(inputs: Structure, outputs: Structure, who: str) -> list[tuple[str, Any, Any]]:

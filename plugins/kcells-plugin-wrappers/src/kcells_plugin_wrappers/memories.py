@@ -18,7 +18,6 @@ __all__ = [
     "memory_and_mask",
     "number_of_positions",
     "of_length",
-    "the_vector",
 ]
 
 
@@ -38,22 +37,6 @@ def memory_and_mask(constants: Structure) -> tuple[Structure, list[Any]]:
         )
     memory = constants["memory"]
     return memory, _masks(constants.get("mask"), memory)
-
-
-def the_vector(structure: Structure, what: str) -> Any:
-    """The one leaf of a step, which is a vector.
-
-    Raises:
-        StructureError: if there are several, or if it is none.
-    """
-    leaves = tree.flatten(structure)
-    if len(leaves) != 1 or len(leaves[0].shape) != 2 or leaves[0].shape[-1] is None:
-        shapes = ", ".join(str(tuple(leaf.shape[1:])) for leaf in leaves)
-        raise StructureError(
-            f"AttentionCell: {what} must be one vector a step, (batch, features); the shapes of a"
-            f" step are {shapes}.\n  Put a cell around it, or inside, that makes it one."
-        )
-    return leaves[0]
 
 
 def check_memory(memory: Structure) -> None:
