@@ -68,5 +68,10 @@ def _by_litert(path: str, named: dict[str, Any]) -> list[Any]:
 
 
 def _as_in_file(inputs: list[str], named: dict[str, Any]) -> dict[str, Any]:
-    """Arrays by the names in a file; that of a single input need not be the one in Keras."""
-    return dict(zip(inputs, named.values(), strict=True)) if len(named) == 1 else named
+    """Arrays by the names in a file; that of a single input need not be the one in Keras.
+
+    PyTorch leaves an input that nothing depends on out of a file for ONNX.
+    """
+    if len(named) == len(inputs) == 1:
+        return dict(zip(inputs, named.values(), strict=True))
+    return {name: named[name] for name in inputs}
