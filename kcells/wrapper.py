@@ -136,7 +136,13 @@ class Wrapper(PartsCell):
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """What everything of the wrapper runs in: its device."""
-        return contextlib.nullcontext() if self.device is None else keras.device(self.device)
+        if self.device is None:
+            return contextlib.nullcontext()
+        # The same device. But on PyTorch Keras takes it for another than "cpu", copies each new
+        # weight to it, and keeps the copy, which no gradient reaches and no file holds.
+        name = "cpu" if self.device.lower() == "cpu:0" else self.device
+        scope: contextlib.AbstractContextManager[Any] = keras.device(name)
+        return scope
 
     @property
     def wrapped(self) -> BoundCell | None:

@@ -72,14 +72,14 @@ class Exported:
 def exported(path: Path, out: Path, form: str, streaming: bool) -> Exported:
     """Writes the file and runs it."""
     kcells = library.load()
-    from kcells.files import MissingRuntimeError, check_file
+    from kcells.files import MissingRuntimeError, check_file, export_options
     from kcells.files.check import drawn
 
     model = loaded(path)
     model = kcells.to_streaming(model).flat() if streaming else model
     _call(model, drawn(model))
     try:
-        model.export(str(out), format=form, verbose=False)
+        model.export(str(out), format=form, verbose=False, **export_options(model, form))
     except kcells.errors.KCellsError:
         raise
     except Exception as error:

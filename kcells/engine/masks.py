@@ -83,6 +83,9 @@ def with_lengths(mask: Tensor | None, lengths: Any, inputs: Structure, who: str)
             f"  needed:   {wanted} of int32\n"
             f"  received: {given} of {dtype}"
         )
+    if isinstance(sequence, keras.KerasTensor):
+        # A shape is all there is, and there may be no number to count to.
+        return keras.KerasTensor(known_shape(sequence)[:2], dtype="bool")
     steps = ops.arange(ops.shape(sequence)[1], dtype=dtype)
     counts = ops.less(ops.expand_dims(steps, 0), ops.expand_dims(lengths, 1))
     return counts if mask is None else ops.logical_and(mask, counts)

@@ -5,6 +5,7 @@ Everything here has the time first and is in the order of processing.
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 from kcells.engine import backends
@@ -90,6 +91,8 @@ def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
         `(batch, time)` bool, true at the last step of a piece that counts, if there is one after
         it: for the step that counts next belongs to another piece.
     """
+    if isinstance(begins, keras.KerasTensor):
+        return begins  # A shape is all there is, and it is the same.
     begins = ops.transpose(begins)
     valid = ops.ones_like(begins) if mask is None else ops.transpose(mask)
     piece = ops.cumsum(ops.cast(ops.logical_and(begins, valid), "int32"), axis=0) + 1

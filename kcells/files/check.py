@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from kcells.files.inputs import inputs_of
 from kcells.files.run import RUNTIMES, run_file
 from kcells.types import Structure
 
@@ -83,8 +84,4 @@ def drawn(model: keras.Model, seed: int = 0) -> Structure:
             return rng.normal(size=shape).astype(spec.dtype)
         return rng.integers(0, 2, size=shape).astype(spec.dtype)
 
-    return tree.map_structure(leaf, _inputs(model))
-
-
-def _inputs(model: keras.Model) -> Structure:
-    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return tree.map_structure(leaf, inputs_of(model))

@@ -11,7 +11,7 @@ from keras import tree
 from kcells.files.backends import tensorflow, torch
 from kcells.types import Structure
 
-__all__ = ["RUNTIMES", "SUFFIXES", "run_file"]
+__all__ = ["RUNTIMES", "SUFFIXES", "export_options", "run_file"]
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "tf_saved_model": "", "torch": ".pt2"}
 """How a file of each format of `model.export` is called; a SavedModel is a folder."""
@@ -23,6 +23,11 @@ RUNTIMES = {
     "torch": "torch",
 }
 """What has to be installed to run a file."""
+
+
+def export_options(model: Any, form: str) -> dict[str, Any]:
+    """What `model.export` has to be told so that sizes that are not known may be any."""
+    return torch.any_size(model) if form == "torch" else {}
 
 
 def run_file(form: str, path: Path, arrays: Structure, names: Sequence[str]) -> list[Any]:
@@ -63,5 +68,10 @@ def _by_litert(path: str, named: dict[str, Any]) -> list[Any]:
 
 
 def _as_in_file(inputs: list[str], named: dict[str, Any]) -> dict[str, Any]:
-    """Arrays by the names in a file; that of a single input need not be the one in Keras."""
-    return dict(zip(inputs, named.values(), strict=True)) if len(named) == 1 else named
+    """Arrays by the names in a file; that of a single input need not be the one in Keras.
+
+    PyTorch leaves an input that nothing depends on out of a file for ONNX.
+    """
+    if len(named) == len(inputs) == 1:
+        return dict(zip(inputs, named.values(), strict=True))
+    return {name: named[name] for name in inputs}

@@ -293,13 +293,14 @@ class RNN(Remembering):
         mask: Structure = None,
         training: bool = False,
         constants: Structure = None,
+        reset: Tensor | None = None,
     ) -> tuple[Structure, Structure]:
         """What the layer gives at a single step, `(batch, 1, ...)`: outputs and new states.
 
         Without a loop and without a kernel, so that any file can hold it.
         """
         options = Options(unroll=True, zero_output_for_mask=self.zero_output_for_mask)
-        call = self._begin(sequences, states, mask, training, constants, options=options)
+        call = self._begin(sequences, states, mask, training, constants, reset, options=options)
         ran = execute(call)
         dtype = self.compute_dtype
         return cast_floats(ran.outputs, dtype), cast_floats(ran.states, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import itertools
 import re
 from collections.abc import Callable
@@ -134,7 +135,7 @@ def _sequences_among(model: keras.Model) -> set[int]:
 
     def note(operation: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = operation.compute_output_spec(*args, **kwargs)
-        calls.append((operation, (args[:1] if _has_state(operation) else (args, kwargs)), outputs))
+        calls.append((operation, _by_steps(operation, args, kwargs), outputs))
         return outputs
 
     _walked(model, _expected_by(model), note)
@@ -145,6 +146,16 @@ def _sequences_among(model: keras.Model) -> set[int]:
         if _has_state(operation) or (leads_there and not begins):
             reached |= {id(leaf) for leaf in tree.flatten(given)}
     return {id(leaf) for leaf in tree.flatten(_expected_by(model))} & reached
+
+
+def _by_steps(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Structure:
+    """Those arguments of a call that hold an entry for each step, if any does."""
+    if not _has_state(operation):
+        return args, kwargs
+    if not isinstance(operation, RNN) or type(operation).call is not RNN.call:
+        return args[:1]
+    given = inspect.signature(operation.call).bind(*args, **kwargs).arguments
+    return [given.get(name) for name in ("sequences", "mask", "reset")]
 
 
 def _has_state(operation: Any) -> bool:
@@ -241,19 +252,16 @@ class _Walk:
         sequences: Structure,
         initial_state: Structure = None,
         mask: Structure = None,
+        training: bool | None = None,
         constants: Structure = None,
-        **kwargs: Any,
+        reset: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Structure:
-        if type(layer).call is not RNN.call:
-            raise _not_stepped(layer, f"{type(layer).__name__} has a call of its own")
-        if layer.go_backwards:
-            raise _not_stepped(layer, "go_backwards=True begins at the end")
-        if initial_state is not None:
-            raise _not_stepped(
-                layer,
-                "its initial state comes from another layer, and a stream brings its own; make a"
-                " model of the layers from here on, and hand the state to its first step",
-            )
+        reason = _why_no_stream(layer, initial_state, lengths)
+        if any(id(leaf) in self.timed for leaf in tree.flatten(constants)):
+            reason = _OF_CONSTANTS
+        if reason is not None:
+            raise _not_stepped(layer, reason)
         if mask is None:
             mask = map_leaves(lambda leaf, _: get_mask(leaf), sequences)
         mask = combine(mask, plain(sequences), layer.name)
@@ -266,8 +274,9 @@ class _Walk:
             outputs = layer._traces.outputs(layer._bound, plain(sequences), constants)
             last = output_specs(outputs, (1,), layer.compute_dtype)
             states["last"] = _inputs_like(last, batch, f"{name}_last")
-        call_args = {} if constants is None else {"constants": constants}
-        outputs, new = step(sequences, states, mask=mask, **call_args)
+        others = {"constants": constants, "reset": reset}
+        given = {key: value for key, value in others.items() if value is not None}
+        outputs, new = step(sequences, states, mask=mask, **given)
         self.states[name] = (states, new)
         if layer.return_sequences:
             outputs = tree.map_structure(self._noted, outputs)
@@ -307,6 +316,31 @@ class _Walk:
         """A layer may be called several times, each time with states of its own."""
         names = (f"{name}{CALL}{count}" for count in itertools.count(2))
         return next(one for one in itertools.chain([name], names) if one not in self.states)
+
+
+_OF_INITIAL_STATE = (
+    "its initial state comes from another layer, and a stream brings its own; make a model of the"
+    " layers from here on, and hand the state to its first step"
+)
+_OF_LENGTHS = (
+    "lengths= says of a whole sequence where it ends, and a stream has one step of it; pass mask="
+    " in its place, or stop feeding"
+)
+_OF_CONSTANTS = (
+    "its constants are made of what comes step by step, and it has to see all of them; make a"
+    " model of the layers from here on, with the constants as an input"
+)
+
+
+def _why_no_stream(layer: RNN, initial_state: Structure, lengths: Tensor | None) -> str | None:
+    """Why a call of a layer has no counterpart for single steps; None if it has one."""
+    if type(layer).call is not RNN.call:
+        return f"{type(layer).__name__} has a call of its own"
+    if layer.go_backwards:
+        return "go_backwards=True begins at the end"
+    if initial_state is not None:
+        return _OF_INITIAL_STATE
+    return None if lengths is None else _OF_LENGTHS
 
 
 def _gives_mask(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from kcells.files import export_options
 from kcells.structure import leaves_with_paths, plain
 from kcells.types import Structure
 
@@ -46,7 +47,8 @@ class StreamingModel(keras.Model):
 
     def __call__(self, inputs: Structure, *args: Any, **kwargs: Any) -> Structure:
         """See the class; arrays of NumPy may stand beside tensors, such as states of before."""
-        return super().__call__(tree.map_structure(_as_tensor, inputs), *args, **kwargs)
+        given = tree.map_structure(_as_tensor, _in_order(inputs, self.input))
+        return super().__call__(given, *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Writes the model for another runtime, as `keras.Model.export` does.
@@ -63,7 +65,7 @@ class StreamingModel(keras.Model):
         flat = self.flat()
         # Keras wants a call before it writes for ONNX.
         flat(tree.map_structure(_one_row, flat.input))
-        flat.export(filepath, format=format, **kwargs)
+        flat.export(filepath, format=format, **{**export_options(flat, format), **kwargs})
 
     def flat(self) -> keras.Model:
         """The same model with flat dicts, by the names that a file has, for inputs and outputs.
@@ -109,6 +111,19 @@ class StreamingModel(keras.Model):
             layer = known.get(name) or known[name.rpartition(CALL)[0]]
             states[name] |= layer.first_states(batch_size)
         return states
+
+
+def _in_order(given: Structure, wanted: Structure) -> Structure:
+    """`given` with the keys of its dicts as they come in `wanted`.
+
+    On PyTorch Keras takes the leaves of nested dicts as they come, whatever their keys.
+    """
+    if isinstance(given, dict) and isinstance(wanted, dict) and set(given) == set(wanted):
+        return {key: _in_order(given[key], wanted[key]) for key in wanted}
+    is_row = type(given) in (list, tuple) and isinstance(wanted, (list, tuple))
+    if is_row and len(given) == len(wanted):
+        return type(given)(map(_in_order, given, wanted))
+    return given
 
 
 def _one_row(spec: Any) -> Any:

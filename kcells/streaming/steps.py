@@ -32,6 +32,7 @@ class RecurrentStep(keras.layers.Layer):
             last output, where there is a mask.
         mask: all masks in one, `(batch, 1)`.
         constants: as for the layer.
+        reset: `(batch, 1)` bool, as for the layer.
 
     Returns:
         The outputs `(batch, 1, ...)`, or `(batch, ...)` where the layer does not return sequences,
@@ -56,8 +57,11 @@ class RecurrentStep(keras.layers.Layer):
         mask: Tensor | None = None,
         training: bool = False,
         constants: Structure = None,
+        reset: Tensor | None = None,
     ) -> tuple[Structure, Structure]:
-        outputs, cell = self.layer._step(sequences, states["cell"], mask, training, constants)
+        outputs, cell = self.layer._step(
+            sequences, states["cell"], mask, training, constants, reset
+        )
         new = {"cell": cell}
         if self.is_masked:
             if not self.layer.zero_output_for_mask:

@@ -37,6 +37,30 @@ def test_what_is_written_is_run(kcells_command, model, tmp_path, streaming):
         assert "inputs" in found["inputs"]
 
 
+@pytest.mark.newest_keras
+@pytest.mark.skipif(BACKEND != "torch", reason="a format of PyTorch")
+def test_a_program_takes_any_batch(kcells_command, tmp_path):
+    """Keras by itself writes one for a batch of 1."""
+    model = keras.Sequential([keras.Input((2, 3)), kcells.build("simple_rnn", 2)])
+    model.save(tmp_path / "model.keras")
+    given = tmp_path / "model.keras", tmp_path / "out.pt2"
+    done = kcells_command("export", *given, "--format", "torch")
+    assert done.exit_code == 0, done.output
+    stream = kcells.to_streaming(model)
+    stream.export(tmp_path / "step.pt2", format="torch", verbose=False)
+    assert check.check_file(stream.flat(), "torch", tmp_path / "step.pt2").agrees()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="the others keep what nothing depends on")
+def test_an_input_that_nothing_depends_on(tmp_path):
+    layer = kcells.build("feedback", "gru", 3, feed=keras.layers.Dense(2))
+    model = kcells.to_streaming(keras.Sequential([keras.Input((None, 2)), layer])).flat()
+    out = tmp_path / "out.onnx"
+    model(check.drawn(model))
+    model.export(out, format="onnx", verbose=False)
+    assert check.check_file(model, "onnx", out).agrees()
+
+
 def test_as_text_and_a_file_that_is_wrong(kcells_command, model, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(check, "run_file", lambda *given: [np.full((2, 1), 7.0, "float32")])

@@ -242,10 +242,12 @@ def test_it_is_said_why_no_kernel_runs(begins, sequences):
     assert explained.kernel == "loop"
 
 
-def test_symbols_and_functional_models(sequences, begins):
-    x, flags = keras.Input((TIME, FEATURES)), keras.Input((TIME,), dtype="bool")
+@pytest.mark.parametrize("length", [TIME, None])
+@pytest.mark.parametrize("around", [lambda layer: layer, kcells.Bidirectional], ids=["one", "both"])
+def test_symbols_and_functional_models(sequences, begins, around, length):
+    x, flags = keras.Input((length, FEATURES)), keras.Input((length,), dtype="bool")
     lengths = keras.Input((), dtype="int32")
-    layer = kcells.build("mlstm", UNITS, return_sequences=True)
+    layer = around(kcells.build("mlstm", UNITS, return_sequences=True))
     model = keras.Model([x, flags, lengths], layer(x, reset=flags, lengths=lengths))
     given = [sequences.astype("float32"), begins, np.array([3, 7, 5], "int32")]
     found = model.predict(given, verbose=0)

@@ -120,6 +120,52 @@ def test_a_graph_of_nested_inputs_and_outputs(sequences):
     )
 
 
+@pytest.mark.parametrize("name", ["ln_gru", "lstm"])
+def test_what_goes_in_step_by_step_besides(name, rng, sequences, tmp_path):
+    given = {
+        "x": keras.Input((None, FEATURES), name="x"),
+        "reset": keras.Input((None,), dtype="bool", name="reset"),
+        "mask": keras.Input((None,), dtype="bool", name="mask"),
+    }
+    options = {"return_sequences": True, "train_initial_state": True}
+    layer = kcells.build("residual", name, FEATURES, **options)
+    model = keras.Model(given, layer(given["x"], reset=given["reset"], mask=given["mask"]))
+    for weight in layer.trainable_weights:
+        weight.assign_add(np.full(weight.shape, 0.1))
+    flags = rng.random((2, BATCH, TIME)) < 0.5
+    arrays = {"x": sequences, "reset": flags[0], "mask": flags[1]}
+    stream = assert_same(model, arrays, every_step=True)
+    stream.save(tmp_path / "stream.keras")
+    again = keras.models.load_model(tmp_path / "stream.keras")
+    for ours, theirs in zip(stepped(stream, arrays)[0], stepped(again, arrays)[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_memory_is_there_at_every_step(rng, sequences):
+    given, memory = keras.Input((None, FEATURES)), keras.Input((6, 3))
+    layer = kcells.build("attention", "gru", 4, score="luong", return_sequences=True)
+    model = keras.Model([given, memory], layer(given, constants=layers.Dense(2)(memory)))
+    seen = rng.normal(size=(BATCH, 6, 3)).astype("float32")
+    stream = kcells.to_streaming(model)
+    states = stream.initial_states(BATCH)
+    for t in range(TIME):
+        result = stream({"inputs": [sequences[:, t], seen], "states": states})
+        states = result["states"]
+    whole = numbers(model([sequences, seen]))[:, -1]
+    np.testing.assert_allclose(numbers(result["outputs"]), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_stream_has_one_step_of():
+    given, lengths = keras.Input((None, FEATURES)), keras.Input((), dtype="int32")
+    model = keras.Model([given, lengths], kcells.build("gru", 3)(given, lengths=lengths))
+    with pytest.raises(ConfigurationError, match="lengths= says of a whole sequence"):
+        kcells.to_streaming(model)
+    layer = kcells.build("attention", "gru", 3)
+    encoded = kcells.build("gru", 3, return_sequences=True)(given)
+    with pytest.raises(ConfigurationError, match="its constants are made of what comes step by"):
+        kcells.to_streaming(keras.Model(given, layer(given, constants=encoded)))
+
+
 def test_one_layer_called_twice(sequences):
     layer = kcells.build("gru", FEATURES, return_sequences=True)
     given = keras.Input((None, FEATURES))

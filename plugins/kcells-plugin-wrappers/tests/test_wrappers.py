@@ -87,6 +87,16 @@ def test_the_cell_keeps_its_path(name):
     )
 
 
+def test_a_cell_on_a_device_is_trained():
+    """Keras on PyTorch has no gradients for what is made on "cpu:0", which is the only CPU."""
+    layer = kcells.build("device", "simple_rnn", UNITS, device="cpu:0")
+    model = keras.Sequential([keras.Input((TIME, FEATURES)), layer])
+    model.compile("sgd", "mse")
+    x, before = np.ones((BATCH, TIME, FEATURES)), layer.get_weights()
+    model.fit(x, np.ones((BATCH, UNITS)), verbose=0)
+    assert all((new != old).any() for new, old in zip(layer.get_weights(), before, strict=True))
+
+
 def test_a_list_makes_a_stack(rng):
     layer = kcells.build("residual", ["lstm", "gru"], UNITS, return_sequences=True)
     assert layer(sequences(rng)).shape == (BATCH, TIME, UNITS)
@@ -362,6 +372,8 @@ def test_fast_slow_makes_its_cells():
     assert four.fast[0] is cell
     assert len({id(c) for c in four.fast}) == 4
     assert (four.fast[3].units, four.slow.units) == (8, 3)
+    four.build((None, 3))
+    assert len({weight.path for weight in four.weights}) == len(four.weights)
     again = type(four).from_config(four.get_config())
     assert again.get_config() == four.get_config()
 

@@ -217,5 +217,11 @@ def _made(cell: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _like(cell: Any) -> Any:
-    """Another cell like this one, without its weights; an id or a class stands for many."""
-    return type(cell).from_config(cell.get_config()) if _is_made(cell) else cell
+    """Another cell like this one, without its weights; an id or a class stands for many.
+
+    Without its name too: PyTorch knows weights by their path, and would keep one of two.
+    """
+    if not _is_made(cell):
+        return cell
+    config = {key: value for key, value in cell.get_config().items() if key != "name"}
+    return type(cell).from_config(config)

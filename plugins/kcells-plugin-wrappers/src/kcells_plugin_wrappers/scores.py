@@ -77,7 +77,8 @@ class Bahdanau(Score):
         inside = keys + ops.expand_dims(ops.matmul(query, weights["query"]), 1)
         v = ops.convert_to_tensor(weights["v"])
         if self.normalize:
-            v = weights["g"] * v * ops.rsqrt(ops.sum(ops.square(v)))
+            # v last: of g * v in every step PyTorch makes a file for ONNX that lacks a number.
+            v = weights["g"] * ops.rsqrt(ops.sum(ops.square(v))) * v
         return ops.squeeze(ops.matmul(ops.tanh(inside), v), -1)
 
 
