@@ -55,7 +55,7 @@ def _facts(value: Any, without: frozenset[int], seen: set[int]) -> Iterator[Hash
     elif isinstance(value, keras.Variable) or id(value) in without or id(value) in seen:
         return
     elif isinstance(value, Mapping):
-        for key, entry in value.items():
+        for key, entry in list(value.items()):
             yield _Same(key) if not isinstance(key, _PLAIN) else key
             yield from _facts(entry, without, seen)
     elif isinstance(value, (list, tuple, set, frozenset)):
@@ -65,7 +65,7 @@ def _facts(value: Any, without: frozenset[int], seen: set[int]) -> Iterator[Hash
     elif isinstance(value, keras.layers.Layer):
         seen.add(id(value))
         yield value.dtype_policy.name
-        for name, entry in vars(value).items():
+        for name, entry in list(vars(value).items()):
             if name not in _of_every_layer():
                 yield name
                 yield from _facts(entry, without, seen)

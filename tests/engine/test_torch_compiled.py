@@ -4,7 +4,9 @@ Most tests leave out the compiler, which takes seconds for a program: what it ge
 these run as they are. One test compiles them.
 """
 
+import gc
 import threading
+import weakref
 
 import keras
 import numpy as np
@@ -259,6 +261,18 @@ def test_a_program_serves_every_length_and_new_weights(float64, loops, rng, monk
     assert len(loops) == 3
 
 
+def test_programs_go_with_their_layer(loops):
+    layer = kcells.RNN(kcells.cell("ln_gru", 3), compile="always")
+    layer(torch.zeros(BATCH, TIME, 2))
+    cell = layer._bound
+    assert cell in torch_programs._KINDS
+    gone = weakref.ref(cell)
+    loops.clear()
+    del cell, layer
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_changed_attribute_is_another_program(loops, rng):
     cell = keras.layers.SimpleRNNCell(3)
     ours, theirs = pair(cell)
@@ -457,9 +471,13 @@ def test_a_compiler_that_fails_is_an_obstacle(monkeypatch, rng):
 @pytest.mark.slow
 def test_compiled(rng):
     """With the compiler itself: results, gradients, and a length that is no whole of blocks."""
-    both = pair(kcells.cell("ln_gru", 3), return_sequences=True, return_state=True)
-    for length in (TIME, 9):
+    both = pair(keras.layers.GRUCell(3), return_sequences=True, return_state=True)
+    programs = torch._dynamo.utils.counters["stats"]
+    programs.clear()
+    for length in (TIME, 9, 5, 12):
         x = rng.normal(size=(BATCH, length, 2)).astype("float32")
         ours, theirs = (results_and_gradients(layer, x) for layer in both)
         assert not both[0]._obstacle
         assert_same(ours, theirs, 1e-4)
+        # Ahead and back: a program that depended on the length would be one more at each.
+        assert programs["unique_graphs"] == 2

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from kcells.engine.backends.torch_step import Given, ObstacleError, compare, grouped
+from kcells.engine.backends.torch_step import Given, because, compare, grouped
 
 __all__ = ["BLOCK", "Block", "Graph", "Sought", "block_of"]
 
@@ -69,12 +69,9 @@ def _compiled(graph: Graph, example: Sequence[torch.Tensor]) -> Graph:
     # On a CPU C++ makes the calls, which takes a fifth of the time off small steps.
     options = {"cpp_wrapper": True} if example[0].device.type == "cpu" else {}
     program: Graph = torch.compile(graph, fullgraph=True, dynamic=False, options=options)
-    try:
+    # There may be no compiler for C++.
+    with because("torch.compile"):
         found = program(*example)
-    except Exception as error:
-        # Whatever it is, such as no compiler for C++: the loop runs without.
-        cause = str(error).strip().partition("\n")[0]
-        raise ObstacleError(f"torch.compile: {type(error).__name__}: {cause}") from error
     compare(graph(*example), found)
     return program
 

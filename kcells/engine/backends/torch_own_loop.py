@@ -76,6 +76,7 @@ class OwnLoop(NamedTuple):
             results = block.ahead(*carry, *xs, *given.learned, *given.others)
             count = len(carry)
             carry, ys, before = grouped(results, [count, len(results) - 2 * count, count])
+            carry = _in_order(carry)
             emitted.append(ys)
             if keeps:
                 states.append(before)
@@ -102,6 +103,7 @@ class OwnLoop(NamedTuple):
                     *of_carry, *(leaf[steps] for leaf in of_ys),
                 )  # fmt: skip
                 of_carry, of_x, sums = grouped(found, [count, sum(self.sought.xs), len(sums)])
+                of_carry, sums = _in_order(of_carry), _in_order(sums)
                 of_xs.append(of_x)
         whole = [torch.cat(same[::-1]) for same in zip(*of_xs, strict=True)]
         return self._placed(given, of_carry, whole, sums)
@@ -139,7 +141,7 @@ class _Function(torch.autograd.Function):
         upstream = [g for g, wanted in zip(gradients, ctx.is_float, strict=True) if wanted]
         if torch.is_grad_enabled() or transformed(upstream):
             return None, None, *_again(ctx, given, upstream)
-        return None, None, *ctx.loop.back(detached(given), ctx.kept, upstream)
+        return None, None, *ctx.loop.back(detached(given), ctx.kept, _in_order(upstream))
 
 
 def _again(ctx: Any, given: Given, upstream: Sequence[torch.Tensor]) -> list[Any]:
@@ -163,5 +165,9 @@ def _again(ctx: Any, given: Given, upstream: Sequence[torch.Tensor]) -> list[Any
 
 
 def detached(given: Given) -> Given:
-    """The same without what gradients know of it: a compiled program tells such tensors apart."""
-    return given.like([leaf.detach() for leaf in given.flat])
+    """The same without what a compiled program tells apart: gradients, and an order in memory."""
+    return given.like(_in_order([leaf.detach() for leaf in given.flat]))
+
+
+def _in_order(leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [leaf.contiguous() for leaf in leaves]

@@ -23,7 +23,7 @@ from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.torch_blocks import BLOCK, Sought, block_of
 from kcells.engine.backends.torch_own_loop import OwnLoop, detached
-from kcells.engine.backends.torch_step import Given, ObstacleError, traced_step
+from kcells.engine.backends.torch_step import Given, ObstacleError, because, traced_step
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
@@ -198,7 +198,7 @@ def _compiled(
     one = traced_step(step, carry, xs, first, split)
     both, sought = torch.is_grad_enabled(), _sought(one, given)
     length, first = len(given.xs[0]), detached(first)
-    with torch.no_grad():
+    with because("blocks of steps"), torch.no_grad():
         steps = min(BLOCK, length)
         block, *example = block_of(one, first, sought, steps, both=both)
         blocks = [(steps, block.compiled(*example))]

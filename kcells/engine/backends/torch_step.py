@@ -6,9 +6,10 @@ a step it could not hold is found here, and named.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -20,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from kcells.engine.backends.torch_checkpoint import graph_behind
 from kcells.types import Step, Structure
 
-__all__ = ["Given", "ObstacleError", "compare", "grouped", "traced_step"]
+__all__ = ["Given", "ObstacleError", "because", "compare", "grouped", "traced_step"]
 
 
 class ObstacleError(Exception):
@@ -104,26 +105,31 @@ def traced_step(
     def other(made: Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]) -> list[torch.Tensor]:
         return [x for k, part in enumerate(parts) for x in (part if k in (3, 5) else made(part))]
 
-    leaves = [
-        leaf for k, part in enumerate(parts) for leaf in (part if k in (3, 5) else _new(part))
-    ]
+    leaves = other(_new)
     with torch.enable_grad():
         results = of_leaves(*leaves)
     _check_gradient(results, leaves)
-    with torch.no_grad():
-        try:
-            graph = make_fx(of_leaves)(*leaves)
-        except RuntimeError as error:
-            raise ObstacleError(f"a step cannot be traced: {_first_words(error)}") from error
+    with because("a step cannot be traced"), torch.no_grad():
+        graph = make_fx(of_leaves)(*leaves)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     _check_graph(graph)
     # Elsewhere: where it was traced, a number that Python has seen would be right.
-    moved = [
-        leaf for k, part in enumerate(parts) for leaf in (part if k in (3, 5) else _moved(part))
-    ]
-    compare(_differentiated(of_leaves, moved), _differentiated(graph, moved))
+    moved = other(_moved)
+    with because("a step cannot be compared with its trace"):
+        compare(_differentiated(of_leaves, moved), _differentiated(graph, moved))
     return graph
+
+
+@contextlib.contextmanager
+def because(what: str) -> Iterator[None]:
+    """Any error inside is an obstacle: the step itself has run, and can do without."""
+    try:
+        yield
+    except ObstacleError:
+        raise
+    except Exception as error:
+        raise ObstacleError(f"{what}: {type(error).__name__}: {_first_words(error)}") from error
 
 
 def _new(leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
