@@ -22,6 +22,7 @@ __all__ = [
     "kind_of",
     "only_where",
     "picked",
+    "positions",
     "select",
     "with_lengths",
 ]
@@ -86,9 +87,20 @@ def with_lengths(mask: Tensor | None, lengths: Any, inputs: Structure, who: str)
     if isinstance(sequence, keras.KerasTensor):
         # A shape is all there is, and there may be no number to count to.
         return keras.KerasTensor(known_shape(sequence)[:2], dtype="bool")
-    steps = ops.arange(ops.shape(sequence)[1], dtype=dtype)
+    steps = positions(ops.shape(sequence)[1], dtype)
     counts = ops.less(ops.expand_dims(steps, 0), ops.expand_dims(lengths, 1))
     return counts if mask is None else ops.logical_and(mask, counts)
+
+
+def positions(length: Any, dtype: str = "int32") -> Tensor:
+    """`0, 1, ...` of a length that may be a number, a tensor, or a symbol of JAX or PyTorch.
+
+    Of a symbol by what every exporter knows, which a range is not; and with a start, without
+    which the one for ONNX from JAX takes the end for missing.
+    """
+    if isinstance(length, int) or ops.is_tensor(length):
+        return ops.arange(0, length, dtype=dtype)
+    return ops.cumsum(ops.ones((length,), dtype=dtype), axis=0) - 1
 
 
 def _spread(mask: Structure, inputs: Structure) -> Structure:

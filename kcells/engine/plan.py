@@ -99,7 +99,11 @@ def choose(
         machine = dataclasses.replace(machine, device=cell.device)
     members = tuple(choose(member, options, machine, call) for member in cell.members)
     if cell.wraps:
-        return _around(members[0])
+        found = () if call.mask == "none" else conditions.sorting(machine)
+        if conditions.all_hold(found):
+            return _around(members[0])
+        path: Path = "unrolled" if options.unroll else "loop"
+        return _by_steps(path, cell, options, machine, call, members[0].required, found)
     if any(member.path in ("fused", "parallel") for member in members):
         return _one_after_the_other(members, machine)
     required = conditions.substitution(cell, options, call)
@@ -128,7 +132,7 @@ def choose(
             required=required,
             reasons=(*asked, *compiling),
         )
-    path: Path = "unrolled" if options.unroll else "loop"
+    path = "unrolled" if options.unroll else "loop"
     return _by_steps(path, cell, options, machine, call, required, asked)
 
 

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kcells.engine import backends
-from kcells.engine.masks import as_wide, only_where, picked
+from kcells.engine.masks import as_wide, only_where, picked, positions
 from kcells.types import Tensor
 
 __all__ = ["Rows", "ends_from", "last_of", "nothing_of"]
@@ -24,7 +24,7 @@ class Rows:
 
     def __init__(self, mask: Tensor) -> None:
         length = ops.shape(mask)[0]
-        time = ops.expand_dims(ops.arange(length, dtype="int32"), 1)
+        time = ops.expand_dims(positions(length), 1)
         self.mask = mask
         self.count = ops.sum(ops.cast(mask, "int32"), axis=0)
         self.has_steps = self.count > 0

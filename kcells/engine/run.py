@@ -30,7 +30,7 @@ from kcells.cells.protocol import BoundCell
 from kcells.engine import backends, fused, parallel
 from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.call import Call, swap_batch_and_time
-from kcells.engine.masks import harmless, only_where, select
+from kcells.engine.masks import harmless, only_where, positions, select
 from kcells.engine.plan import Plan
 from kcells.engine.rows import Rows, last_of, nothing_of
 from kcells.errors import CellError
@@ -315,7 +315,7 @@ def _cuts(steps: int, call: Call) -> Tensor:
     """
     length, batch = ops.shape(call.first)[:2]
     if call.mask is None and call.reset is None:
-        count = ops.arange(length, dtype="int32")
+        count = positions(length)
         return (count > 0) & (count % steps == 0)
     mask = ops.ones((length, batch), "bool") if call.mask is None else call.mask
     count = ops.cumsum(ops.cast(mask, "int32"), axis=0) - 1

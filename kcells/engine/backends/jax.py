@@ -126,9 +126,11 @@ def as_long_as(tensor: Any, like: Any) -> Any:
     # Of the most common operations: the exporter for ONNX knows no other way either.
     steps = jnp.cumsum(jnp.ones((length,), "int32")) - 1
     found = jnp.take(tensor, steps, axis=1, mode="clip")
-    # A mask must not hide it.
-    nothing = jnp.nan if jnp.issubdtype(tensor.dtype, jnp.floating) else 1
     agree = jnp.asarray(own) == jnp.asarray(length)
+    # A mask must not hide it.
+    if tensor.dtype == bool:
+        return found | ~agree  # onnxruntime has no `where` of bools.
+    nothing = jnp.nan if jnp.issubdtype(tensor.dtype, jnp.floating) else 1
     return jnp.where(agree, found, jnp.asarray(nothing, tensor.dtype))
 
 

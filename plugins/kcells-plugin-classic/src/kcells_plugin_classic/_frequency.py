@@ -232,7 +232,9 @@ def _is_band(pair: Any) -> bool:
 
 
 def _projected(scan: Scan, inputs: Tensor) -> Tensor:
-    products = ops.matmul(ops.take(inputs, scan.features, axis=-1), scan.kernel)
+    # Not by ops.take: on PyTorch that is an operation which no file for ONNX has.
+    blocks = [inputs[..., row[0] : row[-1] + 1] for row in scan.features.tolist()]
+    products = ops.matmul(ops.stack(blocks, axis=-2), scan.kernel)
     return products if scan.bias is None else products + scan.bias
 
 

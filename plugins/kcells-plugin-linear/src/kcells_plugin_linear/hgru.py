@@ -114,7 +114,9 @@ class HGRUCell(InputCell):
     def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
         """`f`, `(1 - f) * c` and `g`, of which the second is complex."""
         products = super().project_inputs(inputs, training)
-        c, f, g = ops.split(products, [2 * self.units, 3 * self.units], axis=-1)
+        # Not split at places: Keras makes a tensor of them, which torch.export cannot look into.
+        n = self.units
+        c, f, g = products[..., : 2 * n], products[..., 2 * n : 3 * n], products[..., 3 * n :]
         c = ops.stack(ops.split(self.activation(c), 2, axis=-1), axis=-1)
         free = 1.0 - self.lower_bound
         # sigmoid(-a) is 1 - sigmoid(a), and keeps its digits where that is near zero.

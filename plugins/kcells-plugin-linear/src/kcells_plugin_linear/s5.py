@@ -202,7 +202,9 @@ class S5Cell(InputCell):
         """`(exp(Lambda * d) - 1) / Lambda`, real and imaginary part."""
         x, y = self._exponent(projected)
         # exp(x) cos(y) - 1 and exp(x) sin(y), with the digits that there are near zero.
-        p = ops.expm1(x) * ops.cos(y) - 2.0 * ops.square(ops.sin(0.5 * y))
+        # Without expm1, which files for ONNX from PyTorch do not have.
+        less_one = ops.tanh(0.5 * x) * (1.0 + ops.exp(x))
+        p = less_one * ops.cos(y) - 2.0 * ops.square(ops.sin(0.5 * y))
         q = ops.exp(x) * ops.sin(y)
         a, b = self.lambda_real, self.lambda_imaginary
         square = a * a + b * b

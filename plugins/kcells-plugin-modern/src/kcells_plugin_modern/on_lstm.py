@@ -104,9 +104,10 @@ class ONLSTMCell(StandardCell):
         """One step from `project_inputs`: the output `h` and `[h, c]`."""
         h, c = states
         sums = projected + ops.matmul(self.dropped(h, training), self.recurrent_kernel)
-        ends = [block * self.units for block in range(1, 5)]
-        ends.append(ends[-1] + self.units // self.chunk_size)
-        i, f, g, o, master_f, master_i = ops.split(sums, ends, axis=-1)
+        # Not split at places: Keras makes a tensor of them, which torch.export cannot look into.
+        gates, masters = sums[..., : 4 * self.units], sums[..., 4 * self.units :]
+        i, f, g, o = ops.split(gates, 4, axis=-1)
+        master_f, master_i = ops.split(masters, 2, axis=-1)
         i, f, o = (self.recurrent_activation(gate) for gate in (i, f, o))
         master_f, master_i = self._master(master_f), 1 - self._master(master_i)
         overlap = master_f * master_i

@@ -151,7 +151,9 @@ class FeedbackCell(kcells.Wrapper):
         sizes = plain(self._sizes[0])
         starts = each(self.start, sizes, "start", "FeedbackCell")
         filled = [
-            ops.full(size.batched(batch), start, self._dtype_of(start))
+            # Not ops.full: a file for ONNX from JAX knows none of any batch.
+            ops.zeros(size.batched(batch), self._dtype_of(start))
+            + (start if isinstance(start, int) else float(start))
             for size, start in zip(tree.flatten(sizes), starts, strict=True)
         ]
         return {

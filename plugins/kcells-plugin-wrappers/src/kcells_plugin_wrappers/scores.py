@@ -295,7 +295,7 @@ class Monotonic(Score):
         # From position k to j: the product of what is between them, k too and j not.
         before = ops.cumsum(passed, axis=-1) - passed
         way = ops.expand_dims(before, -2) - ops.expand_dims(before, -1)
-        position = ops.arange(ops.shape(mask)[-1])
+        position = ops.arange(0, ops.shape(mask)[-1])
         forward = ops.expand_dims(position, -1) <= ops.expand_dims(position, 0)
         way = ops.exp(ops.where(forward, way, ops.full_like(way, FARTHER_THAN_ANY)))
         last = ops.expand_dims(ops.cast(last, way.dtype), -2)
