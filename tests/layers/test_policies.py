@@ -21,8 +21,9 @@ CHOICE = '{} must be "auto" or "never"; received {}.'
         *(({"tbptt": t}, STEPS.format(repr(t))) for t in (0, -3, True, 2.5, "all")),
         *(
             ({name: c}, CHOICE.format(name, repr(c)))
-            for name, c in (("parallel", "always"), ("parallel", True), ("compile", "x"))
+            for name, c in (("parallel", "always"), ("parallel", True))
         ),
+        ({"compile": "x"}, 'compile must be "auto", "always" or "never"; received \'x\'.'),
     ],
     ids=str,
 )
@@ -52,6 +53,7 @@ GIVEN = [
     {"tbptt": 3},
     {"parallel": "never"},
     {"compile": "never"},
+    {"compile": "always"},
     {"checkpoint": 1, "tbptt": 1, "parallel": "never", "compile": "never"},
 ]
 NAMES = {"checkpoint", "tbptt", "parallel", "compile"}
