@@ -156,6 +156,18 @@ def test_steps_are_repeated_where_no_transform_looks_inside(transformed):
     assert ("the backward pass repeats blocks of steps" in against(plan)) == transformed
 
 
+def test_a_masked_wrapper_takes_single_steps_where_nothing_can_be_sorted():
+    cell = CellFacts(members=(CellFacts("lstm"),), wraps=True)
+    for mask, machine, wraps in (
+        ("none", Machine("jax", file="onnx"), True),
+        ("not known yet", Machine("jax", file="onnx"), False),
+        ("not known yet", Machine("jax", file="tf_saved_model"), True),
+    ):
+        plan = choose(cell, AUTO, machine, CallFacts(mask))
+        assert (plan.wraps, bool(plan.members)) == (wraps, wraps)
+    assert choose(cell, Options(unroll=True), Machine("jax", file="onnx")).path == "unrolled"
+
+
 @pytest.mark.parametrize("mask", ["left-padded", "with holes", "with a fully masked row"])
 def test_no_mask_keeps_the_kernel_away(mask):
     plan = choose(CellFacts("lstm"), AUTO, Machine("torch"), CallFacts(mask))

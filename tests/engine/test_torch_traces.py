@@ -126,6 +126,15 @@ def test_a_program_for_any_batch(rng, kind, masked):
         close(program.module()(x), model(x), 1e-5)
 
 
+@pytest.mark.parametrize("cell", ["hgru", "on_lstm"])
+def test_a_program_of_a_plugin(rng, cell):
+    model = model_of(lambda: kcells.build(cell, 4), time=2)
+    any_batch = [({0: torch.export.Dim.DYNAMIC},)]
+    example, x = sequences(rng, time=2), sequences(rng, 9, time=2)
+    program = torch.export.export(model, (example,), dynamic_shapes=any_batch, strict=False)
+    close(program.module()(x), model(x), 1e-5)
+
+
 def test_a_program_of_structures_for_any_batch(rng):
     shapes = {"vector": (VECTOR,), "matrix": (ROWS, COLUMNS)}
     inputs = {key: keras.Input((TIME, *shape), name=key) for key, shape in shapes.items()}
@@ -170,7 +179,7 @@ def test_a_file(rng, tmp_path, kind, masked):
         close(run(x), model.predict(x, verbose=0), 1e-5)
 
 
-@pytest.mark.parametrize("cell", ["qrnn", "lru", "mlstm"])
+@pytest.mark.parametrize("cell", ["qrnn", "lru", "mlstm", "grid_lstm"])
 def test_a_file_of_a_plugin(rng, tmp_path, cell):
     model = model_of(lambda: kcells.Bidirectional(kcells.build(cell, 4)))
     run = file_of(model, tmp_path / "model.onnx", sequences(rng))
