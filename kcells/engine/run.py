@@ -242,7 +242,13 @@ class _Loop:
                 settings=call.settings(
                     checkpoint=self._options.checkpoint and not call.plan.machine.transformed,
                     owner=self._cell,
-                    kind=(self._options, call.training, call.plan.hoists, bool(no_loss)),
+                    kind=(
+                        self._options,
+                        call.training,
+                        call.plan.hoists,
+                        bool(no_loss),
+                        self._paths(),
+                    ),
                     constants=tree.flatten(self._constants),
                     fixed=[*call.masks, *tree.flatten(self._zeros)],
                     project=self._project if call.plan.hoists else None,
@@ -250,6 +256,10 @@ class _Loop:
             )
         _check_no_losses(self._cell, unforeseen)
         return carry, ys
+
+    def _paths(self) -> tuple[tuple[Any, ...], ...]:
+        """Where the constants are in their structure."""
+        return tuple(tuple(path) for path, _ in tree.flatten_with_path(self._constants))
 
     def _project(self, xs: Structure) -> Structure:
         """The input side of many steps."""

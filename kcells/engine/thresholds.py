@@ -1,7 +1,7 @@
 """Where one way of running a loop becomes faster than another: measured, not derived.
 
-`benchmarks/thresholds.py` measures both sides of every entry. A machine of another make has
-other values; each only costs or saves time, and never changes a result.
+`benchmarks/thresholds.py` measures both sides of those that are sizes. A machine of another
+make has other values; each only costs or saves time, and never changes a result.
 """
 
 from __future__ import annotations

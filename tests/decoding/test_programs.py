@@ -30,14 +30,15 @@ def test_nothing_is_traced_twice(language, choose):
 
 
 LOOKS = {
-    "float": lambda h: float(ops.sum(h)) > 0,
-    "numpy": lambda h: ops.convert_to_numpy(h).sum() > 0,
-    "item": lambda h: bool((ops.sum(h) > 0).item()),
+    # With what TensorFlow says of a tensor without numbers; JAX always says the first.
+    "float": (TypeError, lambda h: float(ops.sum(h)) > 0),
+    "numpy": (NotImplementedError, lambda h: ops.convert_to_numpy(h).sum() > 0),
+    "item": (AttributeError, lambda h: bool((ops.sum(h) > 0).item())),
 }
 
 
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-def test_a_step_that_looks_at_numbers(language, look):
+@pytest.mark.parametrize(("error", "look"), LOOKS.values(), ids=LOOKS)
+def test_a_step_that_looks_at_numbers(language, error, look):
     """Nothing of it is frozen in a trace: it is called each time, or cannot be compiled."""
 
     def step(ids, states):
@@ -46,7 +47,7 @@ def test_a_step_that_looks_at_numbers(language, look):
 
     states = language.first(1)
     if keras.backend.backend() != "torch":
-        with pytest.raises((TypeError, AttributeError, NotImplementedError)):
+        with pytest.raises(TypeError if keras.backend.backend() == "jax" else error):
             kcells.generate(step, states, 1, 12)
         return
     found = numbers(kcells.generate(step, states, 1, 12).outputs)[0]

@@ -220,6 +220,41 @@ def test_constants_and_losses(float64, loops, rng):
     assert_same(*found)
 
 
+class Twice(kcells.Cell):
+    """Tells two things apart that may be one tensor."""
+
+    state_size = output_size = 2
+
+    def call(self, inputs, states, constants=None):
+        one, other = constants["one"], constants["other"]
+        h = ops.tanh(inputs * one + states[0] * 3.0 * other)
+        return h, [h]
+
+
+def test_constants_that_are_one_tensor(float64, loops, rng):
+    one, other = (torch.tensor(rng.normal(size=(BATCH, 2)), requires_grad=True) for _ in range(2))
+    x = rng.normal(size=(BATCH, TIME, 2))
+    ours, theirs = pair(Twice())
+    for second in (one, other, one):
+        given = {"constants": {"one": one, "other": second}, "sources": [one, other]}
+        assert_same(*(results_and_gradients(layer, x, **given) for layer in (ours, theirs)))
+    assert len(loops) == 3
+    assert len({id(loop) for loop in loops}) == 2
+
+
+def test_checkpoints_go_by_the_length_of_a_call(float64, loops):
+    ours, theirs = pair(kcells.cell("ln_gru", 3), checkpoint=True)
+    for length in (4, 40):
+        x = rng_of(length).normal(size=(BATCH, length, 2))
+        assert_same(*(results_and_gradients(layer, x) for layer in (ours, theirs)))
+    assert loops[0] is loops[1]
+    assert [len(list(loops[0].stretches(length))) for length in (4, 40, 400)] == [1, 5, 20]
+
+
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
 def test_a_frozen_layer(float64, loops, rng):
     both = pair(kcells.cell("ln_gru", 3))
     x = rng.normal(size=(BATCH, TIME, 2))

@@ -14,7 +14,7 @@ from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
 from kcells.types import Step, Structure
 
-__all__ = ["DEFAULTS", "Backend", "Settings", "SizeCheck", "Weights"]
+__all__ = ["DEFAULTS", "Backend", "Settings", "SizeCheck", "Weights", "steps_again"]
 
 
 class Weights(NamedTuple):
@@ -78,8 +78,13 @@ class Settings:
 
     def block(self, length: int) -> int:
         """How many steps a block has that the backward pass computes once more."""
-        whole = math.isqrt(max(0, length - 1)) + 1
-        return whole if self.checkpoint is True else min(length, int(self.checkpoint))
+        return steps_again(self.checkpoint, length)
+
+
+def steps_again(checkpoint: bool | int, length: int) -> int:
+    """How many of so many steps a backward pass computes once more at a time."""
+    whole = math.isqrt(max(0, length - 1)) + 1
+    return whole if checkpoint is True else min(length, int(checkpoint))
 
 
 DEFAULTS = Settings()

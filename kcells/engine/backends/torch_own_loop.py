@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
+from kcells.engine.backends.base import steps_again
 from kcells.engine.backends.torch_around import transformed
 from kcells.engine.backends.torch_blocks import Block, Graph, Sought
 from kcells.engine.backends.torch_step import Given, grouped
@@ -19,20 +20,20 @@ class OwnLoop(NamedTuple):
 
     The forward pass keeps the carry before every step, and the backward pass differentiates one
     block after the other from the end, adding up the gradients of what is the same at every step.
-    With `stretch` it keeps the carry before each stretch of so many steps, and runs a stretch once
+    With `checkpoint` it keeps the carry before each stretch of steps alone, and runs a stretch once
     more to have the others.
 
     Attributes:
         one: a step, as a graph of differentiable operations.
         blocks: what runs some steps at once, the longest first; the last has one.
         sought: of what a gradient is wanted.
-        stretch: how many steps of which one carry is kept; None to keep all.
+        checkpoint: as for the layer.
     """
 
     one: torch.fx.GraphModule
     blocks: tuple[tuple[int, Block], ...]
     sought: Sought
-    stretch: int | None
+    checkpoint: bool | int
 
     def run(self, given: Given) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The last carry, and what the steps gave, `(time, ...)`."""
@@ -51,7 +52,10 @@ class OwnLoop(NamedTuple):
 
     def stretches(self, length: int) -> Iterator[tuple[int, int]]:
         """Where each stretch begins and ends."""
-        size = self.stretch or length
+        size, block = length, self.blocks[0][0]
+        if self.checkpoint:
+            # Of whole blocks.
+            size = -(-steps_again(self.checkpoint, length) // block) * block
         return ((start, min(length, start + size)) for start in range(0, length, size))
 
     def ahead(self, given: Given, *, keeps: bool) -> tuple[list[torch.Tensor], list[Any]]:
@@ -62,7 +66,7 @@ class OwnLoop(NamedTuple):
             carry, ys, states = self.over(start, stop, given._replace(carry=carry), keeps=keeps)
             emitted += ys
             if keeps:
-                kept.append(before if self.stretch else states)
+                kept.append(before if self.checkpoint else states)
         whole = [torch.cat(same) for same in zip(*emitted, strict=True)]
         return [*carry, *whole], kept
 
@@ -93,7 +97,7 @@ class OwnLoop(NamedTuple):
         of_xs: list[list[torch.Tensor]] = []
         stretches = list(self.stretches(len(given.xs[0])))
         for (start, stop), states in zip(reversed(stretches), reversed(kept), strict=True):
-            if self.stretch:
+            if self.checkpoint:
                 _, _, states = self.over(start, stop, given._replace(carry=states), keeps=True)
             pieces = list(self.pieces(start, stop))
             for (steps, block), before in zip(reversed(pieces), reversed(states), strict=True):
@@ -157,6 +161,8 @@ def _again(ctx: Any, given: Given, upstream: Sequence[torch.Tensor]) -> list[Any
     floats = (leaf for leaf, wanted in zip(results, ctx.is_float, strict=True) if wanted)
     live = [pair for pair in zip(floats, upstream, strict=True) if pair[0].requires_grad]
     sought = [leaf for leaf in leaves if leaf.requires_grad]
+    if not live:
+        return [None for _ in leaves]
     outputs, gradients = zip(*live, strict=True)
     found = iter(
         torch.autograd.grad(outputs, sought, gradients, create_graph=further, allow_unused=True)

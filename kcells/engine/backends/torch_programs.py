@@ -64,7 +64,7 @@ def scan_compiled(
     emits: Structure,
     variables: Sequence[Any],
     settings: Settings,
-    plain: Callable[[], tuple[Structure, Structure]],
+    plain: _Scan,
 ) -> tuple[Structure, Structure]:
     """See `base.Backend.scan`; by a program if there is one, or if it is time to make one.
 
@@ -73,7 +73,8 @@ def scan_compiled(
     """
     split = _split(variables)
     given = _given(carry, xs, split, settings)
-    if not all(map(_is_plain, given.flat)):
+    constants = (constant for constant in settings.constants if constant is not None)
+    if not all(map(_is_plain, (*given.flat, *constants))):
         return plain()
     kind = _kind(settings, _key(given, carry, xs, split, settings))
     is_time = settings.compiles_at_once or kind.seconds >= THRESHOLDS.torch_compile_seconds
@@ -101,9 +102,9 @@ def _split(variables: Sequence[Any]) -> _Variables:
 
 def _given(carry: Structure, xs: Structure, split: _Variables, settings: Settings) -> Given:
     learned, others = ([current_value(v) for v in some] for some in split)
-    tensors = [x for x in settings.constants if isinstance(x, torch.Tensor)]
-    for constant in tensors:
-        (learned if constant.is_floating_point() else others).append(constant)
+    for constant in settings.constants:
+        if isinstance(constant, torch.Tensor):
+            (learned if constant.is_floating_point() else others).append(constant)
     others.extend(settings.fixed)
     return Given(tree.flatten(carry), tree.flatten(xs), learned, others)
 
@@ -139,6 +140,7 @@ def _key(
         tuple(id(variable) for some in split for variable in some),
         # A trace takes a tensor that comes twice for one.
         tuple(map(reached.index, reached)),
+        tuple(constant is None for constant in settings.constants),
         snapshot(settings.owner.cell, reached),
     )
 
@@ -153,9 +155,7 @@ def _kind(settings: Settings, key: Hashable) -> _Kind:
     return kind
 
 
-def _timed(
-    plain: Callable[[], tuple[Structure, Structure]], kind: _Kind
-) -> tuple[Structure, Structure]:
+def _timed(plain: _Scan, kind: _Kind) -> tuple[Structure, Structure]:
     start = time.perf_counter()
     results = plain()
     # The way back takes about twice as long as the way ahead.
@@ -197,15 +197,13 @@ def _compiled(
     first = given._replace(xs=[leaf[0] for leaf in given.xs])
     one = traced_step(step, carry, xs, first, split)
     both, sought = torch.is_grad_enabled(), _sought(one, given)
-    length, first = len(given.xs[0]), detached(first)
+    steps, first = min(BLOCK, len(given.xs[0])), detached(first)
     with because("blocks of steps"), torch.no_grad():
-        steps = min(BLOCK, length)
         block, *example = block_of(one, first, sought, steps, both=both)
         blocks = [(steps, block.compiled(*example))]
         if steps > 1:
             blocks.append((1, block_of(one, first, sought, 1, both=both)[0]))
-    stretch = -(-settings.block(length) // steps) * steps if settings.checkpoint else None
-    return OwnLoop(one, tuple(blocks), sought, stretch)
+    return OwnLoop(one, tuple(blocks), sought, settings.checkpoint)
 
 
 def _sought(one: torch.fx.GraphModule, given: Given) -> Sought:
