@@ -265,8 +265,9 @@ def test_a_frozen_layer(float64, loops, rng):
     assert len(loops) == 1
 
 
-def test_many_gradients_at_once(float64, loops, rng):
-    """`is_grads_batched=True` goes through a backward pass with an extra axis."""
+def test_many_gradients_at_once(float64, loops, rng, monkeypatch):
+    """`is_grads_batched=True` gives gradients an extra axis, for which no program was made."""
+    monkeypatch.setattr(torch_own_loop.OwnLoop, "back", None)
     x = torch.tensor(rng.normal(size=(BATCH, TIME, 2)), requires_grad=True)
     found = []
     for layer in pair(kcells.cell("ln_gru", 3)):
