@@ -30,7 +30,7 @@ class Thresholds:
     jax_repeats_steps: int = 2**13
     torch_blocks: int = 2**10
     torch_projects: int = 2**15
-    torch_compile_seconds: float = 10.0
+    torch_compile_seconds: float = 20.0
 
 
 THRESHOLDS = Thresholds()
