@@ -2,14 +2,15 @@
 
     python benchmarks/thresholds.py --backend jax [--rounds 9] [--json FILE]
 
-Every figure is the median of paired ratios of a training step: with what the threshold
-switches on, over without. Below 1 it pays.
+Every figure is the median of paired ratios: with what the threshold switches on, over without.
+Below 1 it pays.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
 import os
 import sys
@@ -17,14 +18,54 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+LENGTH = 200
+NEVER = 2**62
+STEPS = ((1, 32, 32), (1, 32, 64), (2, 32, 64), (4, 32, 64), (8, 32, 64), (8, 32, 256))
+STEPS += ((32, 32, 256), (64, 32, 256))
+PRODUCTS = ((8, 32, 64), (32, 256, 256), (8, 128, 64), (8, 256, 64), (32, 512, 64))
+PRODUCTS += ((16, 512, 256), (64, 2048, 64), (1, 512, 256))
+QUICK = ((1, 2, 4),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A threshold, and what shows both sides of it.
+
+    Attributes:
+        threshold: its name.
+        module: where it is read.
+        cells: their ids.
+        sizes: batch, features, units.
+        counts_up: whether it switches something on up to its value, and not from there on.
+        workload: `"train"` or `"predict"`.
+    """
+
+    threshold: str
+    module: str
+    cells: tuple[str, ...]
+    sizes: tuple[tuple[int, int, int], ...] = STEPS
+    counts_up: bool = False
+    workload: str = "train"
+
+
+_AHEAD = (
+    Case("products_ahead_in_training", "engine.products", ("lstm", "ln_gru"), PRODUCTS),
+    Case(
+        "products_ahead_otherwise",
+        "engine.products",
+        ("lstm", "ln_gru"),
+        PRODUCTS,
+        workload="predict",
+    ),
+)
 CASES = {
-    # What is switched on, its threshold, and the cells that it is measured with.
-    "jax": ("jax", "jax_repeats_steps", ("lstm", "gru", "ln_gru", "mlstm")),
-    "torch": ("torch_linear", "torch_blocks", ("min_gru",)),
+    "jax": (
+        Case("jax_repeats_steps", "engine.backends.jax", ("lstm", "gru", "ln_gru", "mlstm")),
+        *_AHEAD,
+    ),
+    "tensorflow": _AHEAD,
+    "torch": (Case("torch_blocks", "engine.backends.torch_linear", ("min_gru",), counts_up=True),),
 }
-SIZES = ((1, 32), (1, 64), (2, 64), (4, 64), (8, 64), (8, 256), (32, 256), (64, 256))
-LENGTH, FEATURES = 200, 32
-QUICK = ((1, 4),)
 
 
 def main() -> None:
@@ -32,72 +73,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", required=True, choices=tuple(CASES))
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="one threshold, by its name")
     parser.add_argument("--quick", action="store_true", help="one tiny size, to try the script")
     parser.add_argument("--json", type=Path, help="where to save the figures")
     arguments = parser.parse_args()
     os.environ["KERAS_BACKEND"] = arguments.backend
     rows = []
-    for row in measure(arguments.backend, QUICK if arguments.quick else SIZES, arguments.rounds):
-        rows.append(row)
-        sys.stdout.write(" ".join(f"{key} {value}" for key, value in row.items()) + "\n")
-        sys.stdout.flush()
+    for case in CASES[arguments.backend]:
+        if arguments.only not in ("", case.threshold):
+            continue
+        if arguments.quick:
+            case = dataclasses.replace(case, sizes=QUICK)
+        for row in measure(case, arguments.rounds):
+            rows.append(row)
+            sys.stdout.write(" ".join(f"{key} {value}" for key, value in row.items()) + "\n")
+            sys.stdout.flush()
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def measure(
-    backend: str, sizes: tuple[tuple[int, int], ...], rounds: int
-) -> Iterator[dict[str, Any]]:
+def measure(case: Case, rounds: int) -> Iterator[dict[str, Any]]:
     """One row a cell and size."""
     from kcells.bench.timing import compare
 
-    module, threshold, cells = CASES[backend]
-    for cell in cells:
-        for batch, units in sizes:
+    for cell in case.cells:
+        for size in case.sizes:
             steps = {
-                "with": training_step(cell, batch, units, module, threshold, on=True),
-                "without": training_step(cell, batch, units, module, threshold, on=False),
+                "with": one_step(case, cell, size, on=True),
+                "without": one_step(case, cell, size, on=False),
             }
             times = compare(steps, rounds)
+            batch, features, units = size
             yield {
-                "threshold": threshold,
+                "threshold": case.threshold,
                 "cell": cell,
-                "size": f"{batch}x{LENGTH}x{FEATURES}x{units}",
+                "size": f"{batch}x{LENGTH}x{features}x{units}",
                 "with_ms": round(1e3 * times.median("with"), 3),
                 "without_ms": round(1e3 * times.median("without"), 3),
                 "ratio": round(times.ratio("with", "without").median, 3),
             }
 
 
-def training_step(
-    cell: str, batch: int, units: int, module: str, threshold: str, on: bool
-) -> Callable[[], Any]:
-    """`train_on_batch` of a model, always or never with what the threshold switches on."""
-    import importlib
-
+def one_step(case: Case, cell: str, size: tuple[int, int, int], on: bool) -> Callable[[], Any]:
+    """What is timed: a model, always or never with what the threshold switches on."""
     import keras
     import numpy as np
 
     import kcells
 
+    batch, features, units = size
     layer = kcells.build(cell, units, dispatch="never")
-    model = keras.Sequential([keras.Input((LENGTH, FEATURES)), layer, keras.layers.Dense(1)])
+    model = keras.Sequential([keras.Input((LENGTH, features)), layer, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch, LENGTH, FEATURES)).astype("float32")
+    x = rng.normal(size=(batch, LENGTH, features)).astype("float32")
     y = rng.normal(size=(batch, 1)).astype("float32")
-    backend = importlib.import_module(f"kcells.engine.backends.{module}")
-    # One counts from its value on, the other up to it.
-    always = 0 if threshold == "jax_repeats_steps" else 2**62
-    value = always if on else 2**62 - always
-    ours = dataclasses.replace(backend.THRESHOLDS, **{threshold: value})
+    module = importlib.import_module(f"kcells.{case.module}")
+    value = NEVER if on == case.counts_up else 0
+    ours = dataclasses.replace(module.THRESHOLDS, **{case.threshold: value})
 
     def step() -> Any:
-        kept, backend.THRESHOLDS = backend.THRESHOLDS, ours
+        kept, module.THRESHOLDS = module.THRESHOLDS, ours
         try:
+            if case.workload == "predict":
+                return model.predict_on_batch(x)
             return model.train_on_batch(x, y)
         finally:
-            backend.THRESHOLDS = kept
+            module.THRESHOLDS = kept
 
     return step
 

@@ -11,7 +11,6 @@ from keras import ops, tree
 
 from kcells._keras_private import get_mask, sublayers
 from kcells.engine.call import Call, plan_for
-from kcells.engine.facts import CallFacts
 from kcells.engine.kernels import KernelName
 from kcells.engine.masks import combine, kind_of
 from kcells.engine.options import Options
@@ -137,15 +136,18 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
         return _explanation(layer, layer._plan)
     inputs = plain(inputs)
     mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
-    facts = CallFacts(kind_of(mask), obstacle=layer._obstacle)
+    facts = dataclasses.replace(layer._met, mask=kind_of(mask))
     return _explanation(layer, plan_for(layer._bound, Options.of(layer), inputs, facts))
 
 
 def _explain_call(call: Call) -> Explanation:
     layer = call.cell.owner
     given = [call.sequences, call.states, call.mask]
-    facts = CallFacts(
-        kind_of(call.mask), call.constants is not None, layer._obstacle, call.reset is not None
+    facts = dataclasses.replace(
+        layer._met,
+        mask=kind_of(call.mask),
+        takes_constants=call.constants is not None,
+        resets=call.reset is not None,
     )
     return _explanation(layer, plan_for(call.cell, call.options, given, facts))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import keras
@@ -18,6 +18,7 @@ from kcells.engine.facts import CallFacts, facts_of
 from kcells.engine.kernels import Machine
 from kcells.engine.options import Options
 from kcells.engine.plan import Plan, choose
+from kcells.engine.products import Product
 from kcells.types import Structure, Tensor
 
 __all__ = ["Call", "plan_for"]
@@ -43,6 +44,7 @@ class Call:
             of each, and for one of a wrapper with its own after them; None where a kernel runs
             over some steps, and then for the wrapper around it too.
         obstacles: what loops have met that could not be compiled; a stack has several.
+        products: those of the inputs that are computed before each loop that looked for them.
         masks: the masks of dropout, drawn for this call.
         again: runs a function with everything that was around the call, for a backend that
             repeats steps when the call is over.
@@ -61,6 +63,7 @@ class Call:
     training: bool = False
     outputs: Structure = None
     obstacles: list[str] = dataclasses.field(default_factory=list)
+    products: list[Sequence[Product]] = dataclasses.field(default_factory=list)
     masks: list[Tensor] = dataclasses.field(default_factory=list)
     again: Callable[[Callable[[], Any]], Any] = lambda run: run()
 
@@ -121,6 +124,20 @@ class Call:
             outputs=self.outputs[0],
         )
 
+    def met(self, before: CallFacts) -> CallFacts:
+        """What its loops have met, for who asks how the next call will run.
+
+        Args:
+            before: what earlier calls have met.
+        """
+        if self.obstacles:
+            before = dataclasses.replace(before, obstacle=next(filter(None, self.obstacles), ""))
+        if self.products:
+            before = dataclasses.replace(
+                before, products=tuple(p for some in self.products for p in some)
+            )
+        return before
+
     def settings(self, **more: Any) -> Settings:
         """How the backend is to run the loop of this call."""
         return Settings(
@@ -128,6 +145,7 @@ class Call:
             compiles_at_once=self.options.compile == "always",
             training=self.training,
             note=self.obstacles.append,
+            ahead=self.products.append if self.plan.seeks_products else None,
             again=self.again,
             own_backward=self.options.compile != "never",
             **more,

@@ -16,10 +16,12 @@ __all__ = [
     "at_once",
     "cannot_dispatch",
     "compiling",
+    "found",
     "hoisting",
     "of_kernels",
     "on_machine",
     "repeating",
+    "seeking_products",
     "sorting",
     "substitution",
 ]
@@ -198,7 +200,7 @@ def hoisting(
     elif machine.device == "gpu":
         pays, why = True, "one large product fills a GPU better"
     else:
-        pays, why = False, "measured on CPUs: writing all products out costs more than it saves"
+        pays, why = False, "on a CPU only large products are, which are found in the step"
     return (
         Reason(
             "the step has an input side of its own, in the layer's dtype policy", cell.splits_step
@@ -210,6 +212,40 @@ def hoisting(
         ),
         Reason("computing it for all steps at once pays", pays, why),
     )
+
+
+def seeking_products(options: Options, machine: Machine) -> tuple[Reason, ...]:
+    """What has to hold so that products of the inputs alone are found; nothing elsewhere."""
+    if machine.device == "gpu" or options.unroll:
+        return ()
+    whose = {
+        "tensorflow": "the loop has a backward pass of its own",
+        "torch": "the loop is compiled",
+        "jax": "always",
+    }
+    own = machine.backend == "jax" or options.compile != "never"
+    return (
+        Reason(
+            "products of the inputs alone can be found in the step", own, whose[machine.backend]
+        ),
+        Reason(
+            "what they give may be kept for all steps",
+            not options.checkpoint,
+            f"checkpoint={'on' if options.checkpoint else 'off'}",
+        ),
+        Reason("the backend runs the loop itself", not machine.file, machine.file),
+    )
+
+
+def found(call: CallFacts) -> tuple[Reason, ...]:
+    """The products that were computed before the loop when it was last traced."""
+    if call.products is None:
+        return ()
+    least = f"from {THRESHOLDS.products_ahead_in_training} weights a result on in training"
+    least += f", from {THRESHOLDS.products_ahead_otherwise} otherwise"
+    sizes = [f"{p.weights} weights for {p.results} results of a step" for p in call.products]
+    detail = ("; ".join(sizes) or "none large enough") + f"; {least}"
+    return (Reason("some pay", bool(call.products), detail),)
 
 
 def compiling(

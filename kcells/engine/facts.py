@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, kernel_facts
 from kcells.cells.protocol import BoundCell
+from kcells.engine.products import Product
 from kcells.reasons import Reason
 
 __all__ = ["CallFacts", "CellFacts", "MaskKind", "facts_of"]
@@ -77,9 +78,12 @@ class CallFacts:
         obstacle: what is known to keep the loop from being compiled. A new call has to find
             out for itself: another trace may have no such thing in its way.
         resets: whether some steps start anew.
+        products: those of the inputs that were computed before the loop when it was last traced;
+            None before that.
     """
 
     mask: MaskKind = "not known yet"
     takes_constants: bool = False
     obstacle: str = ""
     resets: bool = False
+    products: tuple[Product, ...] | None = None

@@ -49,6 +49,8 @@ class Plan:
         members: the plans for the cells of a stack that run one after the other, each over
             the whole sequence, or for the cell in a wrapper; empty where the cell runs as a whole.
         wraps: whether it is one for a wrapper.
+        seeks_products: whether the backend looks for products of the inputs alone that are
+            better computed before the loop.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Plan:
     reasons: tuple[Reason, ...]
     members: tuple[Plan, ...] = ()
     wraps: bool = False
+    seeks_products: bool = False
 
     @property
     def calls_kernel(self) -> bool:
@@ -149,15 +152,19 @@ def _by_steps(
     hoisting = conditions.hoisting(cell, options, call, machine)
     compiling = conditions.compiling(options, machine, call.obstacle)
     repeating = conditions.repeating(options, machine)
+    hoists = conditions.all_hold(hoisting)
+    # Where the whole input side is computed before the loop there is nothing left to find.
+    seeking = () if hoists else conditions.seeking_products(options, machine)
     return Plan(
         path,
         "unrolled" if path == "unrolled" else "loop",
         fused=None,
-        hoists=conditions.all_hold(hoisting),
+        hoists=hoists,
         compiles=path != "unrolled" and conditions.all_hold(compiling),
         machine=machine,
         required=required,
-        reasons=(*asked, *hoisting, *compiling, *repeating),
+        reasons=(*asked, *hoisting, *seeking, *conditions.found(call), *compiling, *repeating),
+        seeks_products=bool(seeking) and conditions.all_hold(seeking),
     )
 
 

@@ -25,12 +25,18 @@ class Thresholds:
             and numbers that are still in the cache when they are used where they are large.
         torch_compile_seconds: so long has a loop to have run for its compiling to pay: about as
             long as that takes.
+        products_ahead_in_training: from so many times the numbers of its results on that its
+            weights have, a product of a step's inputs is computed before a loop of JAX or
+            TensorFlow on a CPU, if a backward pass is to come.
+        products_ahead_otherwise: the same where none is.
     """
 
     jax_repeats_steps: int = 2**13
     torch_blocks: int = 2**10
     torch_projects: int = 2**15
     torch_compile_seconds: float = 20.0
+    products_ahead_in_training: int = 16
+    products_ahead_otherwise: int = 256
 
 
 THRESHOLDS = Thresholds()

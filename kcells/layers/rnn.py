@@ -160,7 +160,7 @@ class RNN(Remembering):
         self._memory: Memory | None = None
         for name, value in dataclasses.asdict(options).items():
             setattr(self, name, value)
-        self._obstacle = ""  # What kept a loop from being compiled when it was last traced.
+        self._met = CallFacts()  # By the loop when it was last traced.
         self.supports_masking = True
         self._batch: int | None = None
         self._traces = Traces()
@@ -180,7 +180,7 @@ class RNN(Remembering):
     @property
     def _plan(self) -> Plan:
         """How this layer runs its loop on this machine, if it meets what the last trace met."""
-        return plan_for(self._bound, Options.of(self), call=CallFacts(obstacle=self._obstacle))
+        return plan_for(self._bound, Options.of(self), call=self._met)
 
     # -- Building
 
@@ -277,8 +277,7 @@ class RNN(Remembering):
 
     def _finish(self, call: Call, ran: Ran) -> Structure:
         """The second half of `call`: remembers the states, and says what it was asked for."""
-        if call.obstacles:
-            self._obstacle = next(filter(None, call.obstacles), "")
+        self._met = call.met(self._met)
         if call.options.stateful and self._memory is not None:
             self._memory.write(ran.states)
         outputs = cast_floats(ran.outputs, self.compute_dtype)

@@ -313,7 +313,7 @@ def test_a_gradient_for_a_tensor_that_a_step_reaches_for(rng, loops):
 
     assert abs(float(gradient(tf.constant(0.5)))) > 1e-3
     assert not loops
-    assert "reaches for a tensor" in layer._obstacle
+    assert "reaches for a tensor" in layer._met.obstacle
 
 
 def test_another_trace_may_have_no_obstacle(rng, loops):
@@ -335,9 +335,9 @@ def test_another_trace_may_have_no_obstacle(rng, loops):
         return layer(x)
 
     assert compiled(0.5)
-    assert layer._obstacle == ""
+    assert layer._met.obstacle == ""
     with_a_tensor_of_the_graph(tf.constant(0.5))
-    assert "reaches for a tensor" in layer._obstacle
+    assert "reaches for a tensor" in layer._met.obstacle
     assert not kcells.explain(layer).reasons[-1].holds
     assert compiled(0.5)
     assert kcells.explain(layer).reasons[-1].holds

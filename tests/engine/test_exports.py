@@ -124,7 +124,7 @@ def test_after_fit_and_from_a_file_of_keras(rng, tmp_path):
         path = exported(model, tmp_path, form, arrays)
         assert_runs(model, path, form, drawn(rng, model, 1, TIME + 2))
     layer = model.layers[-1]
-    assert (layer._plan.compiles, layer._obstacle) == (True, "")
+    assert (layer._plan.compiles, layer._met.obstacle) == (True, "")
     np.testing.assert_array_equal(model.predict(arrays, verbose=0), before)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

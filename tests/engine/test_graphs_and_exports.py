@@ -155,7 +155,7 @@ def test_an_obstacle_in_a_stack(rng):
     first, second = (model.predict(x, verbose=0) for _ in range(2))
     assert np.isfinite([*losses, model.evaluate(x, target, verbose=0)]).all()
     assert np.abs(first - second).max() > 1e-6
-    assert "updates variables" in layer._obstacle
+    assert "updates variables" in layer._met.obstacle
     noisy, linear = layer._plan.members
     assert (noisy.path, noisy.compiles) == ("loop", False)
     assert (linear.path, linear.compiles) == ("parallel", True)

@@ -448,7 +448,7 @@ def test_the_plain_loop_where_a_graph_would_be_another_step(loops, rng, kind, ou
     layer = kcells.RNN(cell, compile="always", return_sequences=True)
     layer(torch.tensor(rng.normal(size=(BATCH, TIME, 2)).astype("float32")))
     assert not loops
-    assert obstacle in layer._obstacle
+    assert obstacle in layer._met.obstacle
     (reason,) = (r for r in layer._plan.reasons if r.condition == "the step can be compiled")
     assert not reason.holds
 
@@ -497,7 +497,7 @@ def test_a_compiler_that_fails_is_an_obstacle(monkeypatch, rng):
     ours, theirs = pair(keras.layers.SimpleRNNCell(3))
     x = torch.tensor(rng.normal(size=(BATCH, TIME, 2)).astype("float32"))
     torch.testing.assert_close(ours(x), theirs(x))
-    assert ours._obstacle == "torch.compile: RuntimeError: no C++ compiler"
+    assert ours._met.obstacle == "torch.compile: RuntimeError: no C++ compiler"
 
 
 # -- Compiled
@@ -512,7 +512,7 @@ def test_compiled(rng):
     for length in (TIME, 9, 5, 12):
         x = rng.normal(size=(BATCH, length, 2)).astype("float32")
         ours, theirs = (results_and_gradients(layer, x) for layer in both)
-        assert not both[0]._obstacle
+        assert not both[0]._met.obstacle
         assert_same(ours, theirs, 1e-4)
         # Ahead and back: a program that depended on the length would be one more at each.
         assert programs["unique_graphs"] == 2

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
+from kcells.engine.products import Product as InputProduct
 from kcells.types import Step, Structure
 
 __all__ = ["DEFAULTS", "Backend", "Settings", "SizeCheck", "Weights", "steps_again"]
@@ -57,6 +58,8 @@ class Settings:
         fixed: tensors that a step reaches for besides its arguments, and that need no
             gradient, such as the masks of dropout.
         note: is told what stands in the way of `compiles` or `checkpoint`; `""` for nothing.
+        ahead: is told which products of the inputs are computed before the loop; None where none
+            is to be.
         again: runs a function with everything that was around the call, such as the masks
             of dropout, for a backend that repeats steps when the call is over.
         own_backward: whether TensorFlow's loops may have a backward pass of their own.
@@ -72,6 +75,7 @@ class Settings:
     constants: Sequence[Any] = ()
     fixed: Sequence[Any] = ()
     note: Callable[[str], None] = lambda obstacle: None
+    ahead: Callable[[Sequence[InputProduct]], None] | None = None
     again: Callable[[Callable[[], Any]], Any] = lambda run: run()
     own_backward: bool = True
     project: Callable[[Any], Any] | None = None

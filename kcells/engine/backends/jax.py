@@ -24,6 +24,7 @@ from kcells.cells.linear import Product, multiply
 from kcells.cells.variables import check_updates, current_value
 from kcells.engine.backends.base import DEFAULTS, Settings, SizeCheck, Weights
 from kcells.engine.backends.jax_eager import compiled_once
+from kcells.engine.backends.jax_products import with_products_ahead
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
 
@@ -195,6 +196,8 @@ def _scan(body: Any, first: Any, xs: list[Any], settings: Settings) -> Any:
     """`lax.scan`; with checkpoints in blocks of steps, and what is left over after them."""
     length = xs[0].shape[0]
     if not settings.checkpoint or not isinstance(length, int):
+        if settings.ahead is not None:
+            body, xs = with_products_ahead(body, first, xs, settings.training, settings.ahead)
         if settings.checkpoint or _is_large(first[1]):
             # Faster than to keep, and read back, every number of every step.
             body = jax.checkpoint(body, prevent_cse=False)

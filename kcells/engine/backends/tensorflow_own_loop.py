@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,8 @@ from keras import tree
 
 from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
-from kcells.engine.backends.tensorflow_plain import any_batch, sink_of, source_of
+from kcells.engine.backends.tensorflow_plain import any_batch, grouped, sink_of, source_of
+from kcells.engine.backends.tensorflow_products import products_ahead
 from kcells.engine.backends.tensorflow_tapes import once, tied, unseen, without_gaps
 from kcells.types import Step, Structure
 
@@ -54,10 +55,10 @@ class OwnLoop:
         self._weights = [current_value(v) for v in self._variables]
         self._constants = [current_value(v) for v in self._others]
         self._touched = False
-        flat_xs = tree.flatten(xs)
-        self._length = tf.shape(flat_xs[0])[0]
-        self._flat_xs = _in_buckets(flat_xs) if xla else flat_xs
+        self._flat_xs = tree.flatten(xs)
+        self._length = tf.shape(self._flat_xs[0])[0]
         self._flat_carry = tree.flatten(carry)
+        self._run_step: Callable[..., Any] = self._one
 
     def trace(self) -> str | None:
         """Traces both directions, and says what stands in the way; None if nothing does.
@@ -65,6 +66,9 @@ class OwnLoop:
         All of it now: when a gradient is asked for, the masks of dropout are forgotten, and
         the scopes of Keras around the call are left.
         """
+        self._take_products()
+        if self._xla:
+            self._flat_xs = _in_buckets(self._flat_xs)
         arguments = (self._length, self._flat_xs, self._flat_carry, self._weights, self._constants)
         program = self._with_states = self._traced(self._forward, *arguments)
         obstacle = self._obstacle(program.traced)
@@ -78,6 +82,15 @@ class OwnLoop:
         keeps = self._keeps = self._settings.training
         self._at_once = program if keeps else self._traced(self._forward_only, *arguments)
         return None
+
+    def _take_products(self) -> None:
+        """Computes large products of the inputs alone before the loop, where asked to."""
+        groups = (self._flat_carry, self._flat_xs, self._weights, self._constants)
+        note = self._settings.ahead
+        split = note and products_ahead(self._one, groups, self._settings.training, note)
+        if split:
+            self._flat_xs = [*self._flat_xs, *split.products]
+            self._run_step = split.step
 
     def _traced(self, function: Any, *arguments: Any) -> _Program:
         """`function` for arguments like these, as a program of its own."""
@@ -107,7 +120,7 @@ class OwnLoop:
         groups = (self._flat_xs, self._flat_carry, self._weights)
 
         def call(*inputs: Any) -> Any:
-            xs, carry, weights = _grouped(inputs, groups)
+            xs, carry, weights = grouped(inputs, groups)
             arguments = (self._length, xs, carry, weights, self._constants)
             ys, last, before = self._at_once(*arguments)
             results = (*ys, *last)
@@ -171,7 +184,7 @@ class OwnLoop:
 
         def body(t: Any, carry: Any, sinks: Any, kept: Any) -> Any:
             x = [source.read(t) for source in sources]
-            y, new = self._one(carry, x, weights, constants)
+            y, new = self._run_step(carry, x, weights, constants)
             sinks = [sink.write(t, leaf) for sink, leaf in zip(sinks, y, strict=True)]
             # What is written last in a place is the state before the first step of a block.
             place = (t + block - 1) // block
@@ -211,15 +224,16 @@ class OwnLoop:
 
         def one_back(t: Any, state: Any, of_carry: Any, of_weights: Any, into_xs: Any) -> Any:
             x = [source.read(t) for source in sources]
-            sought = [[leaf for leaf in group if _is_float(leaf)] for group in (x, state, weights)]
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(sought)
-                y, new = self._one(state, x, weights, constants)
-            found = tape.gradient(
+            leaves = tf.nest.map_structure(tf.identity, [x, list(state), list(weights)])
+            sought = [[leaf for leaf in group if _is_float(leaf)] for group in leaves]
+            y, new = self._run_step(leaves[1], leaves[0], leaves[2], constants)
+            # Not by a tape, which sees nothing of a step that was taken apart.
+            flat = tf.gradients(
                 [leaf for leaf in (*y, *new) if _is_float(leaf)],
-                sought,
-                output_gradients=[*(g.read(t) for g in of_outputs), *of_carry],
+                tf.nest.flatten(sought),
+                [*(g.read(t) for g in of_outputs), *of_carry],
             )
+            found = grouped(flat, sought)
             found = without_gaps(found, [sought[0], of_carry, sought[2]])
             into_xs = [a.write(t, g) for a, g in zip(into_xs, found[0], strict=True)]
             of_weights = [a + b for a, b in zip(of_weights, found[2], strict=True)]
@@ -266,7 +280,7 @@ class OwnLoop:
         def body(t: Any, state: Any, kept: Any) -> Any:
             kept = [a.write(t - first, leaf) for a, leaf in zip(kept, state, strict=True)]
             x = [source.read(t) for source in sources]
-            return t + 1, self._one(state, x, weights, constants)[1], kept
+            return t + 1, self._run_step(state, x, weights, constants)[1], kept
 
         _, state, kept = _loop(lambda t, *_: t < last, body, first, state, kept)
         return [a.write(last - first, leaf) for a, leaf in zip(kept, state, strict=True)]
@@ -287,11 +301,6 @@ def _loop(condition: Any, body: Any, *first: Any) -> Any:
         for group in first
     ]
     return tf.while_loop(condition, body, list(first), shape_invariants=invariants)
-
-
-def _grouped(flat: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    rest = iter(flat)
-    return [[next(rest) for _ in group] for group in groups]
 
 
 class _Program:

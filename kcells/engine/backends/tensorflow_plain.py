@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ from keras import tree
 
 from kcells.types import Step, Structure
 
-__all__ = ["any_batch", "plain_scan", "sink_of", "source_of"]
+__all__ = ["any_batch", "grouped", "plain_scan", "sink_of", "source_of"]
 
 
 def plain_scan(
@@ -74,6 +75,12 @@ def source_of(x: Any, length: Any) -> tf.TensorArray:
 def sink_of(spec: Any, length: Any) -> tf.TensorArray:
     """An empty tensor array for entries like `spec`."""
     return tf.TensorArray(spec.dtype, size=length, element_shape=spec.shape)
+
+
+def grouped(flat: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Leaves in a row, in groups of the sizes of others."""
+    rest = iter(flat)
+    return [[next(rest) for _ in group] for group in groups]
 
 
 def any_batch(shape: tf.TensorShape) -> tf.TensorShape:

@@ -10,6 +10,7 @@ import torch
 from kcells.engine.backends.base import steps_again
 from kcells.engine.backends.torch_around import transformed
 from kcells.engine.backends.torch_blocks import Block, Graph, Sought
+from kcells.engine.backends.torch_products import Split
 from kcells.engine.backends.torch_step import Given, grouped
 
 __all__ = ["OwnLoop", "detached"]
@@ -28,15 +29,19 @@ class OwnLoop(NamedTuple):
         blocks: what runs some steps at once, the longest first; the last has one.
         sought: of what a gradient is wanted.
         checkpoint: as for the layer.
+        split: the products that are computed before it, which a step takes; None for none.
     """
 
     one: torch.fx.GraphModule
     blocks: tuple[tuple[int, Block], ...]
     sought: Sought
     checkpoint: bool | int
+    split: Split | None = None
 
     def run(self, given: Given) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The last carry, and what the steps gave, `(time, ...)`."""
+        if self.split is not None:
+            given = self.split.of_all_steps(given)
         if torch.is_grad_enabled():
             results = list(_Function.apply(self, given, *given.flat))
         else:

@@ -23,6 +23,7 @@ from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.torch_blocks import BLOCK, Sought, block_of
 from kcells.engine.backends.torch_own_loop import OwnLoop, detached
+from kcells.engine.backends.torch_products import products_ahead
 from kcells.engine.backends.torch_step import Given, ObstacleError, because, traced_step
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
@@ -88,6 +89,8 @@ def scan_compiled(
     settings.note(kind.obstacle)
     if loop is None:
         return plain()
+    if settings.ahead is not None:
+        settings.ahead([] if loop.split is None else loop.split.products)
     last, ys = loop.run(given)
     return tree.pack_sequence_as(carry, last), tree.pack_sequence_as(emits, ys)
 
@@ -196,14 +199,21 @@ def _compiled(
 ) -> OwnLoop:
     first = given._replace(xs=[leaf[0] for leaf in given.xs])
     one = traced_step(step, carry, xs, first, split)
-    both, sought = torch.is_grad_enabled(), _sought(one, given)
+    both, taken = torch.is_grad_enabled(), None
+    if settings.ahead is not None:
+        with because("products of the inputs"):
+            taken = products_ahead(one, first, both)
+            if taken is not None:
+                one, given = taken.after, taken.of_all_steps(given)
+                first = given._replace(xs=[leaf[0] for leaf in given.xs])
+    sought = _sought(one, given)
     steps, first = min(BLOCK, len(given.xs[0])), detached(first)
     with because("blocks of steps"), torch.no_grad():
         block, *example = block_of(one, first, sought, steps, both=both)
         blocks = [(steps, block.compiled(*example))]
         if steps > 1:
             blocks.append((1, block_of(one, first, sought, 1, both=both)[0]))
-    return OwnLoop(one, tuple(blocks), sought, settings.checkpoint)
+    return OwnLoop(one, tuple(blocks), sought, settings.checkpoint, taken)
 
 
 def _sought(one: torch.fx.GraphModule, given: Given) -> Sought:
