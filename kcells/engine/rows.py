@@ -9,10 +9,12 @@ import keras
 from keras import ops
 
 from kcells.engine import backends
+from kcells.engine.conditions import all_hold, sorting
+from kcells.engine.kernels import Machine
 from kcells.engine.masks import as_wide, only_where, picked, positions
 from kcells.types import Tensor
 
-__all__ = ["Rows", "ends_from", "last_of", "nothing_of"]
+__all__ = ["Rows", "carried_on", "ends_from", "last_of", "nothing_of"]
 
 
 class Rows:
@@ -79,6 +81,27 @@ class Rows:
         return ops.expand_dims(ops.maximum(self.count - 1, 0), 0)
 
 
+def carried_on(valid: Tensor, numbers: Tensor) -> Tensor:
+    """`numbers`, where a step that is not valid has that of the last valid one before it, or zero.
+
+    Args:
+        valid: `(time, batch)` bool.
+        numbers: `(time, batch)`, whole and below 2 ** 24.
+    """
+    machine = Machine(keras.backend.backend(), file=backends.current().writes())
+    if all_hold(sorting(machine)):
+        return Rows(valid).repeated(numbers)
+    return _carried_on_by_steps(valid, numbers)
+
+
+def _carried_on_by_steps(valid: Tensor, numbers: Tensor) -> Tensor:
+    """As a recurrence that forgets all at a valid step, and nothing at any other."""
+    keeps = ops.cast(ops.logical_not(valid), "float32")
+    new = ops.cast(only_where(valid, numbers), "float32")
+    found = backends.current().linear_scan(keeps, new, nothing_of(new), "elementwise")
+    return ops.cast(found, numbers.dtype)
+
+
 def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
     """Where pieces end, for whoever comes from the end, from where they begin.
 
@@ -98,7 +121,7 @@ def ends_from(begins: Tensor, mask: Tensor | None) -> Tensor:
     piece = ops.cumsum(ops.cast(ops.logical_and(begins, valid), "int32"), axis=0) + 1
     # In the order of the other direction, zero where no step has been that counts.
     piece, valid = ops.flip(piece, axis=0), ops.flip(valid, axis=0)
-    seen = Rows(valid).repeated(piece)
+    seen = carried_on(valid, piece)
     before = ops.concatenate([ops.zeros_like(seen[:1]), seen[:-1]], axis=0)
     ends = valid & (before > 0) & (before != piece)
     return ops.transpose(ops.flip(ends, axis=0))

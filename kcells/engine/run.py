@@ -32,7 +32,7 @@ from kcells.engine.backends.unrolled import scan as unrolled_scan
 from kcells.engine.call import Call, swap_batch_and_time
 from kcells.engine.masks import harmless, only_where, positions, select
 from kcells.engine.plan import Plan
-from kcells.engine.rows import Rows, last_of, nothing_of
+from kcells.engine.rows import Rows, carried_on, last_of, nothing_of
 from kcells.errors import CellError
 from kcells.structure import plain
 from kcells.types import Structure, Tensor
@@ -192,6 +192,9 @@ class _Loop:
         self._reads_state = first_state and call.mask is None and not returns_all
         self._keeps_last = repeats or not (returns_all or self._reads_state)
         self._constants = self._cell.prepare_constants(call.constants)
+        # No gradient goes through a file of these formats.
+        in_file = call.plan.machine.file in ("onnx", "litert")
+        self._tbptt = None if in_file else self._options.tbptt
         self._of_cell = self._cell.stepper(call.training, self._constants, call.plan.hoists)
         self._unforeseen: list[Tensor] = []
         self._carry = {
@@ -221,7 +224,7 @@ class _Loop:
 
     def _scanned(self) -> tuple[Structure, Structure]:
         """The last carry, and all outputs if they are wanted."""
-        call, tbptt = self._call, self._options.tbptt
+        call, tbptt = self._call, self._tbptt
         # A sum over many steps is nothing for half precision.
         dtype = "float64" if self._cell.compute_dtype == "float64" else "float32"
         no_loss = [ops.zeros((), dtype)] if self._cell.adds_losses else []
@@ -268,7 +271,7 @@ class _Loop:
     def _step(self, carry: Structure, x: Structure) -> tuple[Structure, Structure]:
         states = carry["states"]
         seen = states
-        if self._options.tbptt is not None:
+        if self._tbptt is not None:
             # What a masked step hands on keeps its gradient.
             seen = select(x["cut"], tree.map_structure(ops.stop_gradient, states), states)
         if self._call.reset is not None:
@@ -330,7 +333,7 @@ def _cuts(steps: int, call: Call) -> Tensor:
     mask = ops.ones((length, batch), "bool") if call.mask is None else call.mask
     count = ops.cumsum(ops.cast(mask, "int32"), axis=0) - 1
     if call.reset is not None:
-        count = count - Rows(call.reset).repeated(count)
+        count = count - carried_on(call.reset, count)
     return mask & (count > 0) & (count % steps == 0)
 
 

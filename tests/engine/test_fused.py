@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kcells.engine.rows import Rows
+from kcells.engine.rows import Rows, _carried_on_by_steps, carried_on
 
 MASKS = st.tuples(st.integers(1, 6), st.integers(1, 4)).flatmap(
     lambda shape: arrays.arrays(bool, shape)
@@ -64,6 +64,10 @@ def test_outputs_are_repeated_where_a_step_is_masked(mask):
     for t, valid in enumerate(mask):
         expected = np.where(valid[:, None], x[t], expected)
         np.testing.assert_array_equal(found[t], expected)
+    counts = keras.ops.convert_to_tensor(x[..., 0].astype("int32"))
+    for carried in (carried_on, _carried_on_by_steps):
+        found = numpy(carried(keras.ops.convert_to_tensor(mask), counts))
+        np.testing.assert_array_equal(found, numpy(rows.repeated(x))[..., 0])
     has_steps = mask.any(axis=0)
     np.testing.assert_array_equal(numpy(rows.has_steps), has_steps)
     np.testing.assert_array_equal(last[has_steps], expected[has_steps])

@@ -126,7 +126,7 @@ def test_a_program_for_any_batch(rng, kind, masked):
         close(program.module()(x), model(x), 1e-5)
 
 
-@pytest.mark.parametrize("cell", ["hgru", "on_lstm"])
+@pytest.mark.parametrize("cell", ["hgru", "on_lstm", "xlstm_mlstm"])
 def test_a_program_of_a_plugin(rng, cell):
     model = model_of(lambda: kcells.build(cell, 4), time=2)
     any_batch = [({0: torch.export.Dim.DYNAMIC},)]

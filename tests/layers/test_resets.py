@@ -255,6 +255,35 @@ def test_symbols_and_functional_models(sequences, begins, around, length):
     np.testing.assert_allclose(found, numbers(direct), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"tbptt": 2}], ids=str)
+def test_a_file_of_which_the_exporter_knows_less(rng, sequences, begins, monkeypatch, options):
+    """The exporter for ONNX from JAX sorts no unknown number of steps, nor divides with a rest.
+
+    Its file needs no `tbptt`, as it has no gradient.
+    """
+    if keras.backend.backend() != "jax":
+        pytest.skip("about the JAX backend")
+    import jax
+
+    from kcells.engine.backends import jax as backend
+
+    layer = kcells.Bidirectional(make("a loop", rng, **options))
+    given = sequences.astype("float32"), begins, rng.random((BATCH, TIME)) < 0.7
+
+    def run(x, flags, mask):
+        return layer(x, reset=flags, mask=mask)
+
+    def unknown_to_the_exporter():
+        program = str(jax.make_jaxpr(lambda *given: run(*given))(*given))
+        return {name for name in ("sort[", " rem ") if name in program}
+
+    assert unknown_to_the_exporter() == {"sort[", " rem "}
+    wanted = numbers(run(*given))
+    monkeypatch.setattr(backend, "writes", lambda: "onnx")
+    assert unknown_to_the_exporter() == set()
+    np.testing.assert_allclose(numbers(run(*given)), wanted, rtol=1e-6, atol=1e-7)
+
+
 def test_options_are_in_the_configuration():
     layer = make("a loop", return_all_states=True, train_initial_state=True)
     config = layer.get_config()

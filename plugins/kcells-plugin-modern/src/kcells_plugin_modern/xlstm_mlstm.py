@@ -144,8 +144,10 @@ class XLSTMmLSTMCell(InputCell):
     ) -> tuple[Tensor, list[Tensor]]:
         """One step from `project_inputs`: the output and `[C, n, m]`."""
         memory, n, m = states
-        ends = [block * self.units for block in (1, 2, 3, 4)]
-        *vectors, o, gates = ops.split(projected, ends, axis=-1)
+        # Not split at places: Keras makes a tensor of them, which torch.export cannot look into.
+        end = 4 * self.units
+        vectors, gates = projected[..., :end], projected[..., end:]
+        *vectors, o = ops.split(vectors, 4, axis=-1)
         by_head = (-1, self.heads, self.units // self.heads)
         q, k, v = (ops.reshape(one, by_head) for one in vectors)
         i, f = ops.split(gates, 2, axis=-1)
