@@ -5,6 +5,7 @@ Keras fixes its backend at import, so a process tests one backend.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.machinery
 import importlib.util
@@ -184,6 +185,15 @@ def _fresh_keras() -> Iterator[None]:
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
+
+
+@pytest.fixture(autouse=True)
+def _small_linear_cells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear cells compute all steps at once on JAX too, where small ones would not."""
+    from kcells.engine import conditions
+
+    ours = dataclasses.replace(conditions.THRESHOLDS, jax_linear_at_once=0)
+    monkeypatch.setattr(conditions, "THRESHOLDS", ours)
 
 
 _ended = itertools.count(1)

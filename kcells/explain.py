@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from kcells._keras_private import get_mask, sublayers
 from kcells.engine.call import Call, plan_for
+from kcells.engine.facts import sized
 from kcells.engine.kernels import KernelName
 from kcells.engine.masks import combine, kind_of
 from kcells.engine.options import Options
@@ -136,7 +137,7 @@ def _explain_layer(layer: RNN, inputs: Structure) -> Explanation:
         return _explanation(layer, layer._plan)
     inputs = plain(inputs)
     mask = combine(map_leaves(lambda leaf, _: get_mask(leaf), inputs), inputs, layer.name)
-    facts = dataclasses.replace(layer._met, mask=kind_of(mask))
+    facts = sized(dataclasses.replace(layer._met, mask=kind_of(mask)), inputs)
     return _explanation(layer, plan_for(layer._bound, Options.of(layer), inputs, facts))
 
 
@@ -149,7 +150,9 @@ def _explain_call(call: Call) -> Explanation:
         takes_constants=call.constants is not None,
         resets=call.reset is not None,
     )
-    return _explanation(layer, plan_for(call.cell, call.options, given, facts))
+    return _explanation(
+        layer, plan_for(call.cell, call.options, given, sized(facts, call.sequences))
+    )
 
 
 def _calls(model: Any, layers: list[RNN], inputs: Structure) -> list[Call]:

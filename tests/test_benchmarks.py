@@ -53,6 +53,22 @@ def test_cells(tmp_path):
     assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("script", "rows"), [("nested.py", 8), ("thresholds.py --only products_ahead_in_training", 2)]
+)
+def test_quickly(tmp_path, script, rows):
+    name, *more = script.split()
+    command = [sys.executable, str(FOLDER / name), *more, "--quick", "--rounds", "1"]
+    command += ["--backend", "tensorflow", "--json", str(tmp_path / "rows.json")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    assert len(found) == rows == len(run.stdout.splitlines())
+    assert all(row["ratio"] > 0 for row in found)
+
+
 def test_options_of_cells():
     script = runpy.run_path(str(FOLDER / "cells.py"))
     options = {

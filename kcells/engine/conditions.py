@@ -20,6 +20,7 @@ __all__ = [
     "hoisting",
     "of_kernels",
     "on_machine",
+    "pays_at_once",
     "repeating",
     "seeking_products",
     "sorting",
@@ -52,6 +53,19 @@ def at_once(cell: CellFacts, options: Options, call: CallFacts) -> tuple[Reason,
         ),
         _whole_gradient(options),
     )
+
+
+def pays_at_once(machine: Machine, call: CallFacts) -> tuple[Reason, ...]:
+    """What has to hold so that computing all steps at once is faster; nothing elsewhere.
+
+    On a CPU JAX's loop reads a step of an array number by number. That costs a small step what one
+    product for all steps saves, unless there is much to multiply.
+    """
+    if (machine.backend, machine.device, machine.file) != ("jax", "cpu", "") or not call.batch:
+        return ()
+    least = THRESHOLDS.jax_linear_at_once * call.batch
+    detail = f"{call.features} numbers a row, batch {call.batch}; from {least} numbers on"
+    return (Reason("there is much to multiply for each row", call.features >= least, detail),)
 
 
 def sorting(machine: Machine) -> tuple[Reason, ...]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, TypeAlias
+
+from keras import tree
 
 from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, kernel_facts
 from kcells.cells.protocol import BoundCell
 from kcells.engine.products import Product
 from kcells.reasons import Reason
+from kcells.types import Structure
 
-__all__ = ["CallFacts", "CellFacts", "MaskKind", "facts_of"]
+__all__ = ["CallFacts", "CellFacts", "MaskKind", "facts_of", "sized"]
 
 MaskKind: TypeAlias = Literal[
     "none", "right-padded", "left-padded", "with holes", "with a fully masked row", "not known yet"
@@ -80,6 +84,8 @@ class CallFacts:
         resets: whether some steps start anew.
         products: those of the inputs that were computed before the loop when it was last traced;
             None before that.
+        features: how many numbers a row of the inputs has at a step; 0 where it is not known.
+        batch: how many rows; 0 where it is not known.
     """
 
     mask: MaskKind = "not known yet"
@@ -87,3 +93,14 @@ class CallFacts:
     obstacle: str = ""
     resets: bool = False
     products: tuple[Product, ...] | None = None
+    features: int = 0
+    batch: int = 0
+
+
+def sized(facts: CallFacts, sequences: Structure) -> CallFacts:
+    """Facts about a call with the sizes of its inputs, `(batch, time, ...)`, if they are known."""
+    shapes = [tuple(leaf.shape) for leaf in tree.flatten(sequences)]
+    if not all(isinstance(size, int) for shape in shapes for size in (shape[0], *shape[2:])):
+        return facts
+    features = sum(math.prod(shape[2:]) for shape in shapes)
+    return dataclasses.replace(facts, features=features, batch=shapes[0][0])

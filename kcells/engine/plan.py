@@ -100,7 +100,9 @@ def choose(
     """
     if cell.device:
         machine = dataclasses.replace(machine, device=cell.device)
-    members = tuple(choose(member, options, machine, call) for member in cell.members)
+    # What goes into a cell that is part of another has other sizes.
+    inside = dataclasses.replace(call, features=0, batch=0)
+    members = tuple(choose(member, options, machine, inside) for member in cell.members)
     if cell.wraps:
         found = () if call.mask == "none" else conditions.sorting(machine)
         if conditions.all_hold(found):
@@ -118,8 +120,9 @@ def choose(
             return _by_steps("fused", cell, options, machine, call, required, asked)
         return Plan("fused", kernel.name, kernel, False, False, machine, required, asked)
     whole = conditions.at_once(cell, options, call)
-    if cell.is_linear and call.mask != "none":
-        whole += conditions.sorting(machine)
+    if cell.is_linear:
+        whole += conditions.pays_at_once(machine, call)
+        whole += conditions.sorting(machine) if call.mask != "none" else ()
     asked = (*required, *whole)
     if cell.is_linear and conditions.all_hold(whole):
         # The scan takes no step of the cell, so nothing in one could stand in its way.

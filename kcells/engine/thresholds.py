@@ -18,6 +18,8 @@ class Thresholds:
     Attributes:
         jax_repeats_steps: from here on, the backward pass of a loop on a CPU computes every
             step once more: that is faster than reading back all that a step has computed.
+        jax_linear_at_once: from so many numbers in a row of the inputs, for each row of the batch,
+            a linear cell computes all steps at once on a CPU.
         torch_blocks: up to here, a linear recurrence on a CPU runs in blocks of steps: the
             calls take the time, and not the memory.
         torch_projects: the input side of a loop on a CPU is computed for so many steps at once
@@ -32,6 +34,7 @@ class Thresholds:
     """
 
     jax_repeats_steps: int = 2**13
+    jax_linear_at_once: int = 1
     torch_blocks: int = 2**10
     torch_projects: int = 2**15
     torch_compile_seconds: float = 20.0

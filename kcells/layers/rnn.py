@@ -19,7 +19,7 @@ from kcells.cells.inference import build_for, declared_outputs
 from kcells.cells.protocol import BoundCell
 from kcells.engine.call import Call, plan_for
 from kcells.engine.conditions import cannot_dispatch
-from kcells.engine.facts import CallFacts
+from kcells.engine.facts import CallFacts, sized
 from kcells.engine.masks import combine
 from kcells.engine.options import Choice, Compile, Dispatch, Options
 from kcells.engine.plan import Plan
@@ -248,7 +248,7 @@ class RNN(Remembering):
             resets=given.reset is not None,
         )
         tensors = [given.sequences, states, fresh, given.mask, given.reset, constants]
-        plan = plan_for(self._bound, options, tensors, facts)
+        plan = plan_for(self._bound, options, tensors, sized(facts, given.sequences))
         call = Call(
             self._bound,
             options,

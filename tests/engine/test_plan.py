@@ -8,11 +8,12 @@ import pytest
 
 import kcells
 from kcells.cells.equivalence import KernelFacts
-from kcells.engine import backends
-from kcells.engine.facts import CallFacts, CellFacts
+from kcells.engine import backends, conditions
+from kcells.engine.facts import CallFacts, CellFacts, sized
 from kcells.engine.kernels import KERNELS, Machine, kernel_for
 from kcells.engine.options import Options
 from kcells.engine.plan import choose
+from kcells.engine.thresholds import THRESHOLDS
 from kcells.reasons import Reason
 
 AUTO = Options(dispatch="auto")
@@ -173,6 +174,44 @@ def test_no_mask_keeps_the_kernel_away(mask):
     plan = choose(CellFacts("lstm"), AUTO, Machine("torch"), CallFacts(mask))
     assert plan.calls_kernel
     assert against(plan) == ["the mask is right-padded, no row fully masked"]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The thresholds that users have, which the other tests do not."""
+    monkeypatch.setattr(conditions, "THRESHOLDS", THRESHOLDS)
+    choose.cache_clear()
+    yield
+    choose.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "batch", "path"),
+    [
+        (Machine("jax"), 16, 64, "loop"),
+        (Machine("jax"), 64, 64, "parallel"),
+        (Machine("jax"), 0, 0, "parallel"),
+        (Machine("jax", "gpu"), 16, 64, "parallel"),
+        (Machine("jax", file="onnx"), 16, 64, "parallel"),
+        (Machine("tensorflow"), 16, 64, "parallel"),
+        (Machine("torch"), 16, 64, "parallel"),
+    ],
+)
+def test_a_linear_cell_takes_the_loop_where_it_is_faster(measured, machine, features, batch, path):
+    cell = CellFacts(is_linear=True, splits_step=True)
+    plan = choose(cell, Options(), machine, CallFacts("none", features=features, batch=batch))
+    assert plan.path == path
+    inside = CellFacts(members=(cell,), wraps=True)
+    call = CallFacts("none", features=features, batch=batch)
+    assert choose(inside, Options(), machine, call).path == "parallel"
+
+
+def test_the_sizes_of_a_call_are_those_of_its_inputs(measured):
+    sequences = [keras.KerasTensor((2, 7, 3)), keras.KerasTensor((2, 7, 4, 5))]
+    found = sized(CallFacts("none"), sequences)
+    assert (found.mask, found.features, found.batch) == ("none", 23, 2)
+    unknown = keras.KerasTensor((None, 7, 3))
+    assert sized(CallFacts(), unknown) == CallFacts()
 
 
 def test_every_condition_is_named_once():

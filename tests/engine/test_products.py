@@ -156,6 +156,24 @@ def test_only_what_is_large_is_computed_before(float64, rng, least, inputs):
     assert layer._met.products == (Product(60, 6),)
 
 
+def test_a_result_may_be_changed_in_place(float64, rng, least, inputs):
+    class Adding(Summing):
+        def call(self, inputs, states):
+            x = ops.matmul(inputs["vector"], self.vector_kernel)
+            x += self.recurrent_kernel[0]
+            return x, [states[0] + x]
+
+    layer = made(Adding(), rng, inputs)
+    least(0)
+    ours = call(layer, inputs, training=True)
+    assert len(layer._met.products) == 1
+    assert layer._met.obstacle == ""
+    least(10**9)
+    other = made(Adding(), rng, inputs)
+    other.set_weights(numbers_of(layer))
+    assert_same(ours, call(other, inputs, training=True))
+
+
 def test_what_depends_on_the_state_stays(float64, rng, least, inputs):
     class Reading(Summing):
         def call(self, inputs, states):

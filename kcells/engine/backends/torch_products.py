@@ -108,6 +108,10 @@ def _part(one: GraphModule, inputs: Sequence[Node], results: Sequence[Any]) -> G
     """What of a graph leads from some of its nodes to others."""
     graph = Graph()
     copies = {node: graph.placeholder(node.name) for node in inputs}
+    for node in inputs:
+        if node.op != "placeholder":
+            # What a step has computed itself it may change in place.
+            copies[node] = graph.call_function(torch.ops.aten.clone.default, (copies[node],))
     for node in one.graph.nodes:
         known = all(other in copies for other in node.all_input_nodes)
         if node.op in ("call_function", "get_attr") and node not in copies and known:

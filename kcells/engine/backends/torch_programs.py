@@ -7,6 +7,7 @@ more than about twice what it would at best.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -23,7 +24,7 @@ from kcells.cells.variables import current_value
 from kcells.engine.backends.base import Settings
 from kcells.engine.backends.torch_blocks import BLOCK, Sought, block_of
 from kcells.engine.backends.torch_own_loop import OwnLoop, detached
-from kcells.engine.backends.torch_products import products_ahead
+from kcells.engine.backends.torch_products import Split, products_ahead
 from kcells.engine.backends.torch_step import Given, ObstacleError, because, traced_step
 from kcells.engine.thresholds import THRESHOLDS
 from kcells.types import Step, Structure
@@ -201,11 +202,8 @@ def _compiled(
     one = traced_step(step, carry, xs, first, split)
     both, taken = torch.is_grad_enabled(), None
     if settings.ahead is not None:
-        with because("products of the inputs"):
-            taken = products_ahead(one, first, both)
-            if taken is not None:
-                one, given = taken.after, taken.of_all_steps(given)
-                first = given._replace(xs=[leaf[0] for leaf in given.xs])
+        one, taken, given = _without_products(one, first, given, both)
+        first = given._replace(xs=[leaf[0] for leaf in given.xs])
     sought = _sought(one, given)
     steps, first = min(BLOCK, len(given.xs[0])), detached(first)
     with because("blocks of steps"), torch.no_grad():
@@ -214,6 +212,18 @@ def _compiled(
         if steps > 1:
             blocks.append((1, block_of(one, first, sought, 1, both=both)[0]))
     return OwnLoop(one, tuple(blocks), sought, settings.checkpoint, taken)
+
+
+def _without_products(
+    one: torch.fx.GraphModule, first: Given, given: Given, training: bool
+) -> tuple[torch.fx.GraphModule, Split | None, Given]:
+    """A step, and what goes into its loop, with products of the inputs computed before it."""
+    # What `vmap` cannot do for all steps the loop does at each.
+    with contextlib.suppress(Exception):
+        taken = products_ahead(one, first, training)
+        if taken is not None:
+            return taken.after, taken, taken.of_all_steps(given)
+    return one, None, given
 
 
 def _sought(one: torch.fx.GraphModule, given: Given) -> Sought:
