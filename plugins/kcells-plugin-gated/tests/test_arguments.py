@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from gated_checks import UNITS, as_numpy, assert_close, built
+from gated_checks import (
+    BATCH,
+    FEATURES,
+    TIME,
+    UNITS,
+    as_numpy,
+    assert_close,
+    built,
+    make_layer,
+    weights_of,
+)
 
 import kcells
 from kcells.errors import ConfigurationError
@@ -44,6 +54,19 @@ def test_star_starts_with_memories_of_all_lengths():
     # Of 4000 draws the standard error of the mean is 0.45.
     assert abs(times.mean() - 50.5) < 2.0
     assert not as_numpy(built("star").bias).any()
+
+
+def test_blocks_are_drawn_one_by_one():
+    """With the variance that the rows of one block ask for, and no block like another."""
+    kernel = as_numpy(built("block_gru", 256, blocks=4, hidden_units=8).recurrent_kernel_gates)
+    assert kernel.shape == (4, 64, 192)
+    assert abs(kernel.std() * 8.0 - 1.0) < 0.02
+    assert len({block.tobytes() for block in kernel}) == 4
+
+
+def test_a_piecewise_linear_rnn_starts_to_leak():
+    assert (as_numpy(built("plrnn").diagonal) == 0.5).all()
+    assert (as_numpy(built("plrnn", diagonal_initializer="ones").diagonal) == 1.0).all()
 
 
 # -- What they compute
@@ -110,11 +133,54 @@ def test_a_delayed_state_comes_back_after_as_many_steps():
     np.testing.assert_allclose(outputs, [0, 0, 0, once, 0, 0, 0, twice], atol=1e-6)
 
 
+def test_a_lipschitz_rnn_without_its_linear_part_is_antisymmetric(rng):
+    """With `beta=1`, but for the diffusion of the linear part."""
+    layer = make_layer(rng, "lipschitz_rnn", epsilon=0.3, beta=1.0, gamma=0.2)
+    other = make_layer(rng, "antisymmetric_rnn", epsilon=0.3, gamma=0.2)
+    kernel, recurrent, linear, bias = weights_of(layer).values()
+    layer.set_weights([kernel, recurrent, np.zeros_like(linear), bias])
+    other.set_weights([kernel, recurrent, bias])
+    x = rng.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
+    # The diffusion of the linear part is left: epsilon * gamma is 0.06.
+    h, expected = np.zeros((BATCH, UNITS)), []
+    for t in range(TIME):
+        h = as_numpy(other(x[:, t : t + 1], initial_state=h.astype("float32"))[1]) - 0.06 * h
+        expected.append(h)
+    assert_close(layer(x)[0], np.stack(expected, axis=1))
+
+
+def test_a_shuffling_rnn_moves_each_entry_on_by_one():
+    layer = kcells.build("srnn", 4, hidden_units=2, return_sequences=True)
+    layer.build((1, 5, 1))
+    layer.cell.kernel.assign(np.zeros((2, 4)))
+    start = np.array([[1.0, 2.0, 3.0, 4.0]], "float32")
+    outputs = as_numpy(layer(np.ones((1, 5, 1), "float32"), initial_state=start))[0]
+    expected = [[4, 1, 2, 3], [3, 4, 1, 2], [2, 3, 4, 1], [1, 2, 3, 4], [4, 1, 2, 3]]
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+
+
+def test_a_clipped_piecewise_linear_rnn_stays_bounded(rng):
+    layer = make_layer(rng, "plrnn", hidden_units=6, clipped=True)
+    layer.cell.diagonal.assign(np.full(UNITS, 0.9))
+    outputs = as_numpy(layer(np.zeros((1, 300, FEATURES), "float32"))[0])
+    w = weights_of(layer)
+    reach = np.abs(w["bias_hidden"]) @ np.abs(w["recurrent_kernel"]) + np.abs(w["bias"])
+    assert (np.abs(outputs) <= reach / 0.1 + 1e-4).all()
+
+
 # -- What is refused
 
 REFUSED = [
     ("scrn", {"context_units": 0}, "SCRNCell: context_units must be a positive int; received 0"),
     ("tau_gru", {"delay": 0}, "TauGRUCell: delay must be a positive int; received 0"),
+    ("plrnn", {"hidden_units": 0}, "PLRNNCell: hidden_units must be a positive int; received 0"),
+    ("plrnn", {"clipped": True}, "clipped=True needs hidden_units, a positive int; received"),
+    ("srnn", {"hidden_units": 0}, "SRNNCell: hidden_units must be a positive int; received 0"),
+    ("srnn", {"hidden_layers": 0}, "SRNNCell: hidden_layers must be a positive int; received 0"),
+    ("block_gru", {"blocks": 2}, "blocks must divide units; received blocks=2, units=3"),
+    ("block_gru", {"blocks": 0}, "BlockGRUCell: blocks must be a positive int; received 0"),
+    ("block_gru", {"blocks": 1, "layers": 0}, "layers must be a positive int; received 0"),
+    ("block_gru", {"blocks": 1, "hidden_units": 0}, "hidden_units must be a positive int; rec"),
     ("star", {"max_time": 1.5}, "max_time must be None, or a number of at least 2"),
     ("star", {"max_time": 9, "use_bias": False}, "received max_time=9, use_bias=False"),
 ]

@@ -9,6 +9,8 @@ from gated_reference import STEPS, run, sigmoid
 # PyTorch's gradient of a hard sigmoid has the precision of float32; test_libraries.py has that one.
 SMOOTH = {"recurrent_activation": "sigmoid"}
 MIRU = {"update_coefficient": 0.3, "reset_coefficient": 0.8}
+LIPSCHITZ = {"epsilon": 0.7, "beta": 0.6, "gamma": 0.3}
+CLIPPED = {"hidden_units": 4, "clipped": True}
 TAU = {"dt": 0.8, "alpha": 0.6, "beta": 1.3}
 # Arguments of the cell, those of the reference, and how many weights there are.
 CASES = [
@@ -43,6 +45,18 @@ CASES = [
     ("tgru", {}, {}, 3),
     ("tlstm", {}, {}, 3),
     ("tau_gru", {"delay": 2, **TAU}, TAU, 4),
+    ("mgu1", {}, {}, 3),
+    ("mgu2", {}, {}, 3),
+    ("mgu3", {}, {}, 3),
+    ("elstm", {}, {}, 4),
+    ("lipschitz_rnn", LIPSCHITZ, LIPSCHITZ, 4),
+    ("plrnn", {}, {}, 4),
+    ("plrnn", {"hidden_units": 4}, {"step": "shallow_plrnn"}, 6),
+    ("plrnn", CLIPPED, {"step": "shallow_plrnn", "clipped": True}, 6),
+    ("srnn", {"hidden_units": 4, "hidden_layers": 2}, {}, 8),
+    ("srnn", {"hidden_units": 4, "use_bias": False}, {}, 3),
+    ("block_gru", {"units": 4, "blocks": 2, "hidden_units": 3, "layers": 2}, {}, 14),
+    ("block_gru", {"units": 3, "blocks": 1, "use_bias": False}, {}, 7),
 ]
 
 
@@ -54,5 +68,7 @@ def test_outputs_states_and_gradients(name, options, constants, count, rng, comp
     options = {"units": UNITS, "features": FEATURES, **options}
     layer = make_layer(rng, name, dtype="float64", **options)
     assert len(layer.weights) == count
-    reference = functools.partial(run, STEPS[name], mask=MASK, **constants)
+    step = STEPS[constants.get("step", name)]
+    constants = {key: value for key, value in constants.items() if key != "step"}
+    reference = functools.partial(run, step, mask=MASK, **constants)
     compare(layer, rng.normal(size=(BATCH, TIME, options["features"])), reference, MASK)

@@ -1,4 +1,4 @@
-"""Initial biases that differ from block to block."""
+"""Initial weights that are put together from blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras import initializers, ops
 
 from kcells.types import Tensor
 
-__all__ = ["raised"]
+__all__ = ["raised", "stacked"]
 
 
 def raised(initializer: Any, *amounts: float) -> Callable[..., Tensor]:
@@ -30,5 +30,29 @@ def raised(initializer: Any, *amounts: float) -> Callable[..., Tensor]:
     def start(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         drawn = initializers.get(initializer)(shape, dtype=dtype)
         return drawn + ops.repeat(ops.convert_to_tensor(amounts, dtype), shape[0] // len(amounts))
+
+    return start
+
+
+def stacked(initializer: Any) -> Callable[..., Tensor]:
+    """An initializer for stacks of matrices, each of which another one draws by itself.
+
+    Args:
+        initializer: what draws a matrix.
+
+    Examples:
+
+    >>> stacked("lecun_normal")((3, 2, 4), "float32").shape == (3, 2, 4)
+    True
+    """
+
+    def start(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        return ops.stack([drawn(shape[1:], dtype) for _ in range(shape[0])])
+
+    def drawn(shape: tuple[int, ...], dtype: Any) -> Tensor:
+        # Keras' initializers keep their seed: used twice, one gives the same numbers.
+        one = initializers.get(initializer)
+        fresh = one.clone() if isinstance(one, initializers.Initializer) else one
+        return fresh(shape, dtype=dtype)
 
     return start
