@@ -231,7 +231,7 @@ def scrn(w, x, h, s, alpha=0.95):
 
 
 def sgrn(w, x, h):
-    """Zu and Wei 2021."""
+    """Zu and Wei 2020."""
     p = x @ w["kernel"] + w["bias"]
     f = sigmoid(p + h @ w["recurrent_kernel"])
     h = np.tanh((1.0 - f) * p + f * h)

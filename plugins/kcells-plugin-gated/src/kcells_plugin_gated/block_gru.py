@@ -40,8 +40,8 @@ class BlockGRUCell(StandardCell):
     Models", arXiv:2301.04104, and the authors' code.
 
     Differences: in that code the inputs are two vectors, a latent and an action, each with a
-    layer to `e_t` of its own; here they are one vector, with one layer. Weights start as there.
-    Its defaults are 4096 units and 1024 hidden ones or less.
+    layer to `e_t` of its own; here they are one vector, with one layer. Weights start as in that
+    code, whose defaults are 4096 units and 2048 hidden ones.
 
     Args:
         units: the size of the state, a positive int.

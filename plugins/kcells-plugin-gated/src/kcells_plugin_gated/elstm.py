@@ -23,9 +23,8 @@ class ELSTMCell(StandardCell):
         o_t = recurrent_activation(W_o x_t + U_o c_t + b_o)
         h_t = o_t * c_t
 
-    The paper learns by real-time recurrent learning, of which the memory grows with the square
-    of the units alone where the recurrence is element-wise; here the gradient is that of
-    back-propagation, which is the same.
+    The paper learns by real-time recurrent learning, which an element-wise recurrence makes
+    affordable; here the gradient is that of back-propagation, which is the same.
 
     Paper: Irie, Gopalakrishnan and Schmidhuber 2023, "Exploring the Promise and Limits of
     Real-Time Recurrent Learning", arXiv:2305.19044.

@@ -27,8 +27,10 @@ class LightRUCell(StandardCell):
     13(16), 3204.
 
     Differences: the paper calls the unit LRU, which here and elsewhere is the linear recurrent
-    unit; what it adds for stacks of layers is not here. Weights start as in Keras' own cells.
-    torchrecurrent has a bias in the candidate, and a second one in the gate.
+    unit. The equations are those that RecurrentLayers.jl gives; the paper itself was not
+    compared, and its Stack Recurrent Cell, which changes the activation, is not here. Weights
+    start as in Keras' own cells. torchrecurrent has a bias in the candidate, and a second one in
+    the gate.
 
     Args:
         units: the size of the state, a positive int.

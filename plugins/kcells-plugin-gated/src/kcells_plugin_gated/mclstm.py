@@ -30,12 +30,12 @@ class MCLSTMCell(StandardCell):
 
     The output `h` depends on the memory and never acts on it: the gate `m` chooses what does.
 
-    Paper: Shwartz-Ziv and others 2017, "Sequence Modeling Using a Memory Controller Extension
+    Paper: Ben-Ari and Shwartz-Ziv 2017, "Sequence Modeling Using a Memory Controller Extension
     for LSTM", NIPS 2017 Time Series Workshop.
 
     Differences: the equations are those of torchrecurrent and RecurrentLayers.jl, which have
-    second biases. Weights start as in Keras' own cells; theirs have no one added to the biases
-    of the forget gate.
+    second biases; the paper itself was not compared. Weights start as in Keras' own cells;
+    theirs have no one added to the biases of the forget gate.
 
     Args:
         units: the size of the state, a positive int.

@@ -25,8 +25,8 @@ class MiRU1Cell(StandardCell):
     arXiv:2503.06175.
 
     Differences: the equations are those of torchrecurrent and RecurrentLayers.jl, which have
-    second biases for the state. So is the default of `update_coefficient`, which the paper
-    chooses for each task. Weights start as in Keras' own cells.
+    second biases for the state; the paper itself was not compared. Theirs is the default of
+    `update_coefficient`. Weights start as in Keras' own cells.
 
     Args:
         units: the size of the state, a positive int.

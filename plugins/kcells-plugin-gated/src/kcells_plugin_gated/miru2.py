@@ -26,8 +26,8 @@ class MiRU2Cell(StandardCell):
     arXiv:2503.06175.
 
     Differences: the equations are those of torchrecurrent and RecurrentLayers.jl, which have
-    second biases for the state. So are the defaults of both numbers, which the paper chooses for
-    each task. Weights start as in Keras' own cells.
+    second biases for the state; the paper itself was not compared. Theirs are the defaults of
+    both numbers. Weights start as in Keras' own cells.
 
     Args:
         units: the size of the state, a positive int.

@@ -21,8 +21,8 @@ class SGRNCell(StandardCell):
         f_t = recurrent_activation(p_t + U h_{t-1})
         h_t = activation((1 - f_t) * p_t + f_t * h_{t-1})
 
-    Paper: Zu and Wei 2021, "A simple gated recurrent network for detection of power quality
-    disturbances", IET Generation, Transmission and Distribution 15, doi:10.1049/gtd2.12056.
+    Paper: Zu and Wei 2020, "A simple gated recurrent network for detection of power quality
+    disturbances", IET Generation, Transmission and Distribution 15(4), doi:10.1049/gtd2.12056.
 
     Differences: the equations are those of torchrecurrent and RecurrentLayers.jl, which have a
     second bias in the gate; the paper itself was not compared. Weights start as in Keras' own
