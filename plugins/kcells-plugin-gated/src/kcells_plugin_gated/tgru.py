@@ -1,0 +1,102 @@
+"""The strongly-typed GRU: gates that see the inputs of two steps, and no state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import activations, ops
+
+from kcells import Card, Case, InputCell, Learning
+from kcells.types import Tensor
+
+__all__ = ["TGRUCell"]
+
+
+@keras.saving.register_keras_serializable(package="kcells-plugin-gated")
+class TGRUCell(InputCell):
+    """A gated sum, whose gates see the inputs of this step and of the last one.
+
+        z_t = W_z x_t + V_z x_{t-1} + b_z
+        f_t = recurrent_activation(W_f x_t + V_f x_{t-1} + b_f)
+        o_t = activation(W_o x_t + V_o x_{t-1} + b_o)
+        h_t = f_t * h_{t-1} + z_t * o_t
+
+    Paper: Balduzzi and Ghifary 2016, "Strongly-Typed Recurrent Neural Networks",
+    arXiv:1602.02218, the T-GRU.
+
+    Differences: none in the equations. The state holds `p_t = (V_z x_t, V_f x_t, V_o x_t)` in
+    the place of the inputs, so that it does not depend on their number, and all products are in
+    `project_inputs`. Weights start as in Keras' own cells. torchrecurrent computes the same, and
+    holds the inputs.
+
+    Args:
+        units: the size of the state, a positive int.
+        activation: for `o`. Default: `"tanh"`.
+        recurrent_activation: for the forget gate. Default: `"sigmoid"`.
+        **kwargs: the other arguments of `kcells.InputCell`.
+
+    Shapes: inputs `(batch, features)`; states `[h, p]`; `h` and the output, which is `h`,
+    `(batch, units)`; `p` `(batch, 3 * units)`, which holds the products of the last inputs.
+    Weights: `kernel` and `kernel_previous` `(features, 3 * units)`, and `bias` `(3 * units,)`,
+    the blocks z, f, o.
+
+    Raises:
+        ConfigurationError: if `units` or the dropout rate is out of range.
+        StructureError: if the inputs of a step are not one tensor `(batch, features)`.
+
+    Examples:
+
+    >>> import kcells, numpy as np
+    >>> layer = kcells.build("tgru", 4)
+    >>> tuple(layer(np.ones((2, 5, 3), "float32")).shape)
+    (2, 4)
+    >>> {weight.name: tuple(weight.shape) for weight in layer.weights}
+    {'kernel': (3, 12), 'kernel_previous': (3, 12), 'bias': (12,)}
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, **kwargs)
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.state_size = [units, 3 * units]
+
+    def add_weights(self, features: int) -> None:
+        """Makes the three weights."""
+        self.kernel = self.add("kernel", (features, 3 * self.units))
+        self.kernel_previous = self.add("kernel_previous", (features, 3 * self.units))
+        self.bias = self.add("bias", (3 * self.units,))
+
+    def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
+        """What this step sees of its inputs, with the bias, and what the next one will see."""
+        dropped = self.input_dropout.drop(inputs, training)
+        now = ops.matmul(dropped, self.kernel)
+        following = ops.matmul(dropped, self.kernel_previous)
+        return [now if self.bias is None else now + self.bias, following]
+
+    def step(
+        self, projected: list[Tensor], states: list[Tensor], training: bool = False
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step from `project_inputs`: the output and `[h, p]`."""
+        h, previous = states
+        now, following = projected
+        z, f, o = ops.split(now + previous, 3, axis=-1)
+        f, o = self.recurrent_activation(f), self.activation(o)
+        h = f * h + z * o
+        return h, [h, following]
+
+    @classmethod
+    def card(cls) -> Card:
+        """What there is to know of the cell besides the code; see `kcells.Card`."""
+        return Card(
+            [Case({"units": 4}, name="default")],
+            gates="forget, output",
+            also_in="torchrecurrent",
+            learning=Learning(depth=2),
+        )
