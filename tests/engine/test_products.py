@@ -174,6 +174,25 @@ def test_a_result_may_be_changed_in_place(float64, rng, least, inputs):
     assert_same(ours, call(other, inputs, training=True))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others change nothing in place")
+def test_a_view_of_what_is_changed_in_place(float64, rng, least, inputs):
+    class Viewing(Summing):
+        def call(self, inputs, states):
+            doubled = inputs["vector"] * 2
+            view = doubled.view(-1, VECTOR)
+            doubled.add_(1)
+            h = ops.tanh(ops.matmul(view, self.vector_kernel) + states[0])
+            return h, [h]
+
+    layer = made(Viewing(), rng, inputs)
+    least(0)
+    ours = call(layer, inputs, training=True)
+    assert layer._met.obstacle == ""
+    other = made(Viewing(), rng, inputs, compile="never")
+    other.set_weights(numbers_of(layer))
+    assert_same(ours, call(other, inputs, training=True))
+
+
 def test_what_depends_on_the_state_stays(float64, rng, least, inputs):
     class Reading(Summing):
         def call(self, inputs, states):

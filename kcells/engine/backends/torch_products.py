@@ -92,6 +92,11 @@ def _products(
         if node.op == "get_attr":
             fixed.add(node)
         given = set(node.all_input_nodes)
+        if _changes(node):
+            if _is_seen_elsewhere(node.args[0]):
+                # What is left may see the change, and a product before the loop would not.
+                break
+            continue
         if node.op != "call_function" or not given <= fixed | of_inputs:
             continue
         into = fixed if given <= fixed else of_inputs
@@ -106,6 +111,12 @@ def _products(
 
 def _part(one: GraphModule, inputs: Sequence[Node], results: Sequence[Any]) -> GraphModule:
     """What of a graph leads from some of its nodes to others."""
+    wanted, waiting = set(), list(results)
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted:
+            wanted.add(node)
+            waiting += [] if node in inputs else node.all_input_nodes
     graph = Graph()
     copies = {node: graph.placeholder(node.name) for node in inputs}
     for node in inputs:
@@ -113,9 +124,19 @@ def _part(one: GraphModule, inputs: Sequence[Node], results: Sequence[Any]) -> G
             # What a step has computed itself it may change in place.
             copies[node] = graph.call_function(torch.ops.aten.clone.default, (copies[node],))
     for node in one.graph.nodes:
-        known = all(other in copies for other in node.all_input_nodes)
-        if node.op in ("call_function", "get_attr") and node not in copies and known:
+        if node in wanted and node not in copies:
             copies[node] = graph.node_copy(node, lambda other: copies[other])
     graph.output(tuple(copies[node] for node in results))
-    graph.eliminate_dead_code()
     return GraphModule(one, graph)
+
+
+def _changes(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _is_seen_elsewhere(node: Any) -> bool:
+    """Whether something else than one change may see the numbers of a node."""
+    schema = getattr(node.target, "_schema", None)
+    is_view = schema is None or any(result.alias_info for result in schema.returns)
+    return is_view or len(node.users) > 1
