@@ -188,12 +188,15 @@ def _fresh_keras() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _small_linear_cells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_linear_cells_at_once() -> Iterator[None]:
     """Linear cells compute all steps at once on JAX too, where small ones would not."""
     from kcells.engine import conditions
 
     ours = dataclasses.replace(conditions.THRESHOLDS, jax_linear_at_once=0)
-    monkeypatch.setattr(conditions, "THRESHOLDS", ours)
+    # One of its own: `monkeypatch` would be there before all other fixtures, and be undone last.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditions, "THRESHOLDS", ours)
+        yield
 
 
 _ended = itertools.count(1)

@@ -65,7 +65,7 @@ def test_table_of_figures():
 def test_the_catalogue_is_complete():
     tool = runpy.run_path(str(ROOT / "tools" / "catalogue.py"))
     pages = dict(tool["pages"]())
-    assert len(pages) == 10
+    assert len(pages) == 11
     for path, text in pages.items():
         assert path.read_text(encoding="utf-8") == text, "run python tools/catalogue.py"
     assert "| 4FU + 4U² + 4U |" in pages[ROOT / "docs" / "catalogue.md"]

@@ -9,6 +9,7 @@ Parameters are counted for several sizes, and the formula is the one that fits t
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from kcells.cells.card import arguments_for, card_of
 from kcells.cells.equivalence import equivalence_of
 from kcells.commands.docstring import documentation_of
 from kcells.registry import load
+from kcells.registry.known import FILE
 from kcells.structure import leaves_with_paths, map_leaves, size_structure
 
 ROOT = Path(__file__).parents[1]
@@ -172,8 +174,18 @@ def page(text: str, table: Iterable[Sequence[str]] | None = None) -> str:
     return before + start + markdown(rows() if table is None else table) + end + after
 
 
+def known() -> str:
+    """The cells of the plugins here, for those who have not installed them."""
+    cells: dict[str, dict[str, list[str]]] = {name: {} for name in FOLDERS}
+    for info in kcells.list_cells():
+        if info.distribution in cells:
+            cells[info.distribution][info.id] = [info.class_name, *info.aliases]
+    return json.dumps(cells, indent=1) + "\n"
+
+
 def pages() -> Iterable[tuple[Path, str]]:
-    """Every page with a table, and what should stand on it."""
+    """Every page with a table, and the file of known cells, with what should stand there."""
+    yield ROOT / "kcells" / "registry" / FILE, known()
     tables = [(PAGE, rows()), (ROOT / "README.md", rows_by_distribution())]
     tables += [(folder / "README.md", short_rows(name)) for name, folder in FOLDERS.items()]
     for path, table in tables:

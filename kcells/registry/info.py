@@ -34,6 +34,8 @@ class CellInfo:
         paths: the paths that the cell takes in some configuration, as its distribution
             declares them: `"fused"` if it has an equivalent LSTM or GRU, `"parallel"` if it
             is linear in its state; `"loop"` is always there.
+        aliases: what other libraries call the cell. It cannot be asked for by these names; the
+            error gives the id.
 
     Examples:
 
@@ -52,6 +54,7 @@ class CellInfo:
     summary: str = ""
     requires: tuple[str, ...] = ()
     paths: tuple[str, ...] = (LOOP,)
+    aliases: tuple[str, ...] = ()
 
     @property
     def qualified_id(self) -> str:

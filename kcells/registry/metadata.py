@@ -5,6 +5,9 @@ is kept. It is read again when `sys.path` or one of its folders has changed, so 
 a plugin installed from a running notebook is found. If a distribution stands on
 `sys.path` twice, the first one counts, as it does for `import`.
 
+What other libraries call a cell stands in a group of its own too, alias by alias:
+`PeepholeLSTMCell = "lstmp"`.
+
 Which paths a cell takes besides the loop nobody can know before an import, so a plugin
 may say it in a group of its own: `min_gru = "parallel"`. Build tools want a dotted name
 there and no list: several paths have dots between them.
@@ -26,12 +29,15 @@ from packaging.utils import canonicalize_name
 from kcells.registry.info import BUILTIN_DISTRIBUTION, DECLARED_PATHS, LOOP, CellInfo
 from kcells.text import one_line
 
-__all__ = ["GROUP", "TRAITS_GROUP", "declared_cells", "refresh"]
+__all__ = ["ALIASES_GROUP", "GROUP", "TRAITS_GROUP", "declared_cells", "refresh"]
 
 GROUP = "kcells.cells"
 
 TRAITS_GROUP = "kcells.cells.traits"
 """Where a plugin may say which paths its cells take."""
+
+ALIASES_GROUP = "kcells.cells.aliases"
+"""Where a plugin may say what others call its cells."""
 
 _Fingerprint = tuple[tuple[str, int], ...]
 
@@ -97,6 +103,7 @@ def _read(distribution: Any) -> list[CellInfo]:
     requires = tuple(_requirements_on_kcells(metadata.get_all("Requires-Dist") or ()))
     text = distribution.read_text("entry_points.txt") or ""
     traits = dict(_entries(text, TRAITS_GROUP))
+    aliases = list(_entries(text, ALIASES_GROUP))
     return [
         CellInfo(
             id=cell_id,
@@ -106,6 +113,7 @@ def _read(distribution: Any) -> list[CellInfo]:
             summary=_folded(metadata.get("Summary")),
             requires=requires,
             paths=_paths(traits.get(cell_id, "")),
+            aliases=tuple(alias for alias, meant in aliases if meant == cell_id),
         )
         for cell_id, target in dict(_entries(text, GROUP)).items()
     ]

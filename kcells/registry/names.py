@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from packaging.utils import canonicalize_name
 
 from kcells.errors import AmbiguousCellError, UnknownCellError, table
 from kcells.registry.info import BUILTIN_DISTRIBUTION, CellInfo
+from kcells.registry.known import known_cells
 from kcells.registry.metadata import GROUP
 from kcells.registry.trust import VARIABLE
 
 __all__ = ["resolve"]
+
+_NO_MORE_THAN_A_CELL = re.compile(r"(cell|cells|layer|wrapper)\Z")
 
 _PLAIN_NAME = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
@@ -64,7 +67,16 @@ def _ambiguous(name: str, found: Sequence[CellInfo]) -> AmbiguousCellError:
 
 def _unknown(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo]) -> UnknownCellError:
     lines = [f'no installed plugin declares a cell "{name}".']
-    near = _nearest(name, infos)
+    meant = _meant(name, infos)
+    missing = [] if meant else _not_installed(name, infos, hidden)
+    near = [] if meant or missing else _nearest(name, infos)
+    for info in meant:
+        lines.append(f'  It is "{info.id}" here ({info.source}, class {info.class_name}).')
+    for info in missing:
+        lines.append(
+            f'  "{info.id}" (class {info.class_name}) is a cell of {info.distribution}, which is'
+            f" not installed: pip install {info.distribution}"
+        )
     if near:
         lines.append("  Nearest: " + ", ".join(f'"{i.id}" ({i.source})' for i in near) + ".")
     distributions = {info.distribution for info in infos}
@@ -77,7 +89,7 @@ def _unknown(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo]) -
         lines.append(f"  Hidden by {VARIABLE}: {', '.join(hiding)}.")
     if _matching(name, hidden):
         lines.append(f"  One of these declares it. To use it, add its name to {VARIABLE}.")
-    elif not near and _PLAIN_NAME.match(name):
+    elif not (near or meant or missing) and _PLAIN_NAME.match(name):
         # Only where nothing is near: a typo must not recommend an unknown package.
         package = canonicalize_name(f"kcells-plugin-{name}")
         lines.append(
@@ -85,6 +97,28 @@ def _unknown(name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo]) -
             f" pip install {package}"
         )
     return UnknownCellError("\n".join(lines))
+
+
+def _meant(name: str, infos: Iterable[CellInfo]) -> list[CellInfo]:
+    """What goes by this name elsewhere, or when spelled in another way."""
+    asked = _plain(name)
+    return [
+        info
+        for info in infos
+        if asked and asked in map(_plain, (info.id, info.class_name, *info.aliases))
+    ]
+
+
+def _plain(name: str) -> str:
+    """A name without case, signs, and words that say no more than that it is a cell."""
+    return _NO_MORE_THAN_A_CELL.sub("", re.sub(r"[^a-z0-9]", "", name.lower()))
+
+
+def _not_installed(
+    name: str, infos: Sequence[CellInfo], hidden: Sequence[CellInfo]
+) -> list[CellInfo]:
+    there = {info.distribution for info in (*infos, *hidden)}
+    return [info for info in _meant(name, known_cells()) if info.distribution not in there]
 
 
 def _nearest(name: str, infos: Sequence[CellInfo]) -> list[CellInfo]:

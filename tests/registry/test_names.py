@@ -199,3 +199,60 @@ def test_an_id_with_a_colon_poses_as_nobody(site):
     posing = kcells.describe("odd-zoo:kcells-plugin-foo:foo")
     assert (posing.distribution, posing.class_name) == ("odd-zoo", "PosingCell")
     assert name_of(posing, kcells.list_cells()) == "odd-zoo:kcells-plugin-foo:foo"
+
+
+# -- Other names for what there is, and what there could be
+
+STAR = CellInfo("star", "kcells-plugin-s", "2.0", "stars:STARCell", aliases=("StackableRecurrent",))
+
+
+@pytest.mark.parametrize(
+    "name", ["STARCell", "STAR", "Star", "star_cell", "StarLayer", "stackable_recurrent"]
+)
+def test_another_spelling_is_told_the_id(name):
+    assert message(name, infos=[*KNOWN, STAR]) == (
+        f'no installed plugin declares a cell "{name}".\n'
+        '  It is "star" here (kcells-plugin-s 2.0, class STARCell).\n'
+        '  Searched: entry-point group "kcells.cells", 3 distributions, 4 cells.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("mlstm", "mlstm"), ("MultiplicativeLSTMCell", "mlstm"), ("ConvLSTM2D", "conv_lstm")],
+)
+def test_a_cell_of_a_plugin_that_is_not_installed(name, found):
+    plugin = {"mlstm": "kcells-plugin-mlstm", "conv_lstm": "kcells-plugin-classic"}[found]
+    text = message(name, infos=KNOWN[:2])  # "lstm" is near, and not what was meant
+    assert f'"{found}" (class ' in text
+    assert f"of {plugin}, which is not installed: pip install {plugin}" in text
+    assert "Nearest" not in text
+
+
+def test_what_is_hidden_is_not_to_be_installed():
+    hidden = [info("kcells-plugin-mlstm:mlstm")]
+    text = message("mlstm", infos=KNOWN[:2], hidden=hidden)
+    assert "add its name to KCELLS_PLUGINS" in text
+    assert "pip" not in text
+
+
+@pytest.mark.parametrize("name", ["", "cell", "-", "layer"])
+def test_no_name_at_all_means_nothing(name):
+    assert "It is" not in message(name, infos=[*KNOWN, STAR])
+
+
+def test_aliases_are_read_from_the_metadata(site):
+    site.plugin("kcells-plugin-zoo", {"zebra": "ZebraCell"})
+    folder = next(site.folder.glob("kcells_plugin_zoo-*.dist-info"))
+    with (folder / "entry_points.txt").open("a", encoding="utf-8") as file:
+        file.write("\n[kcells.cells.aliases]\nStripedHorse = zebra\nOther = nobody\n")
+    kcells.registry.refresh()
+    assert kcells.describe("zebra").aliases == ("StripedHorse",)
+    with pytest.raises(UnknownCellError, match='It is "zebra" here'):
+        kcells.build("striped-horse", 4)
+
+
+def test_the_names_of_the_readme_and_of_the_peers():
+    for name, found in {"LSTM": "lstm", "GRUCell": "gru", "CuDNNLSTM": "lstm"}.items():
+        with pytest.raises(UnknownCellError, match=f'It is "{found}" here'):
+            kcells.build(name, 4)
