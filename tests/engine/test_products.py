@@ -178,16 +178,18 @@ def test_a_result_may_be_changed_in_place(float64, rng, least, inputs):
 def test_a_view_of_what_is_changed_in_place(float64, rng, least, inputs):
     class Viewing(Summing):
         def call(self, inputs, states):
+            x = ops.einsum("bij,ijk->bk", inputs["matrix"], self.matrix_kernel)
             doubled = inputs["vector"] * 2
             view = doubled.view(-1, VECTOR)
             doubled.add_(1)
-            h = ops.tanh(ops.matmul(view, self.vector_kernel) + states[0])
+            h = ops.tanh(x + ops.matmul(view, self.vector_kernel) + states[0])
             return h, [h]
 
     layer = made(Viewing(), rng, inputs)
     least(0)
     ours = call(layer, inputs, training=True)
     assert layer._met.obstacle == ""
+    assert len(layer._met.products) == 1
     other = made(Viewing(), rng, inputs, compile="never")
     other.set_weights(numbers_of(layer))
     assert_same(ours, call(other, inputs, training=True))
@@ -230,6 +232,26 @@ def test_a_gradient_of_its_own_is_kept(float64, rng, least, inputs):
     assert len(layer._met.products) == (2 if keras.backend.backend() == "jax" else 1)
     least(10**9)
     assert_same(ours, call(layer, inputs, training=True))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="about JAX's effects")
+def test_an_effect_of_a_step_stays_one(float64, rng, least, inputs):
+    import jax
+
+    seen = []
+
+    class Showing(Summing):
+        def call(self, inputs, states):
+            jax.debug.callback(lambda h: seen.append(h.shape), states[0])
+            jax.debug.callback(lambda x: seen.append(x.shape), inputs["vector"])
+            return super().call(inputs, states)
+
+    layer = made(Showing(), rng, inputs)
+    least(0)
+    layer(inputs)
+    jax.effects_barrier()
+    assert len(layer._met.products) == 2
+    assert sorted(seen) == [(BATCH, UNITS)] * 2 * TIME
 
 
 @not_on_torch

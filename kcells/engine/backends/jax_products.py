@@ -51,7 +51,8 @@ def with_products_ahead(
         return body, xs
     products = [eqn.outvars[0] for eqn in chosen]
     ahead = _part(closed, inputs, products)
-    rest = _part(closed, [*closed.jaxpr.invars, *products], closed.jaxpr.outvars)
+    known = [*closed.jaxpr.invars, *products]
+    rest = _part(closed, known, closed.jaxpr.outvars, with_effects=True)
     results = jax.tree.structure(shapes)
 
     def without(state: Any, x: list[Any]) -> Any:
@@ -83,13 +84,24 @@ def _products(
 
 
 def _part(
-    closed: ClosedJaxpr, inputs: Sequence[Var], results: Sequence[Any]
+    closed: ClosedJaxpr,
+    inputs: Sequence[Var],
+    results: Sequence[Any],
+    *,
+    with_effects: bool = False,
 ) -> Callable[..., list[Any]]:
-    """What of a program leads from some of its numbers to others, as a function."""
+    """What of a program leads from some of its numbers to others, as a function.
+
+    Args:
+        closed: the program.
+        inputs: what the function takes.
+        results: what it gives.
+        with_effects: whether it does what nothing hangs on, such as printing.
+    """
     known, wanted, eqns = set(inputs), set(_variables(results)), []
     for eqn in reversed(closed.jaxpr.eqns):
         found = wanted.intersection(eqn.outvars)
-        if eqn.effects or found - known:
+        if (with_effects and eqn.effects) or found - known:
             eqns.append(eqn)
             wanted.update(_variables(eqn.invars))
     part = closed.jaxpr.replace(

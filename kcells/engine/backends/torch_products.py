@@ -59,7 +59,8 @@ def products_ahead(one: GraphModule, first: Given, training: bool) -> Split | No
         return None
     ahead = _part(one, [*xs, *same], chosen)
     results = one.graph.output_node().args[0]
-    after = _part(one, [*carry, *xs, *chosen, *same], results)
+    changes = [node for node in one.graph.nodes if _changes(node)]
+    after = _part(one, [*carry, *xs, *chosen, *same], results, changes)
     return Split(ahead, after, [product for _, product in found])
 
 
@@ -109,9 +110,18 @@ def _products(
     return chosen
 
 
-def _part(one: GraphModule, inputs: Sequence[Node], results: Sequence[Any]) -> GraphModule:
-    """What of a graph leads from some of its nodes to others."""
-    wanted, waiting = set(), list(results)
+def _part(
+    one: GraphModule, inputs: Sequence[Node], results: Sequence[Any], more: Sequence[Node] = ()
+) -> GraphModule:
+    """What of a graph leads from some of its nodes to others.
+
+    Args:
+        one: the graph.
+        inputs: the nodes that are given.
+        results: the nodes that are wanted.
+        more: what else is done: a change in place counts though nothing may take its result.
+    """
+    wanted, waiting = set(), [*results, *more]
     while waiting:
         node = waiting.pop()
         if node not in wanted:
