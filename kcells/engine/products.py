@@ -40,6 +40,8 @@ def are_possible(shapes: Sequence[Sequence[int | None]], training: bool) -> bool
     The weights of a product with rows of inputs are as many as a row has numbers, times
     the results of a row.
     """
+    # A `tf.TensorShape` without axes is true.
+    shapes = [tuple(shape) for shape in shapes]
     batch = next((shape[0] for shape in shapes if shape), 1)
     rows = USUAL_BATCH if batch is None else batch
     known = [[size for size in shape[1:] if isinstance(size, int)] for shape in shapes]

@@ -115,6 +115,15 @@ def test_a_batch_that_is_not_known_counts_as_one_of_fit():
     assert not are_possible([(None, TRAINING * 32 - 1)], True)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="about tf.TensorShape")
+def test_a_number_a_step_has_no_sizes():
+    import tensorflow as tf
+
+    shapes = [tf.TensorShape([]), tf.TensorShape([2, TRAINING * 2])]
+    assert are_possible(shapes, True)
+    assert not are_possible(shapes[:1], True)
+
+
 def test_sizes_that_are_not_known_are_not_large():
     assert not are_possible([(1, None), (1, 10**9)], True)
 
