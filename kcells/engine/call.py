@@ -18,7 +18,7 @@ from kcells.engine.facts import CallFacts, facts_of
 from kcells.engine.kernels import Machine
 from kcells.engine.options import Options
 from kcells.engine.plan import Plan, choose
-from kcells.engine.products import Product
+from kcells.engine.products import InputProduct
 from kcells.types import Structure, Tensor
 
 __all__ = ["Call", "plan_for"]
@@ -63,7 +63,7 @@ class Call:
     training: bool = False
     outputs: Structure = None
     obstacles: list[str] = dataclasses.field(default_factory=list)
-    products: list[Sequence[Product]] = dataclasses.field(default_factory=list)
+    products: list[Sequence[InputProduct]] = dataclasses.field(default_factory=list)
     masks: list[Tensor] = dataclasses.field(default_factory=list)
     again: Callable[[Callable[[], Any]], Any] = lambda run: run()
 

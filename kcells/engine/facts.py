@@ -10,7 +10,7 @@ from keras import tree
 
 from kcells.cells.equivalence import BuiltinName, KernelFacts, is_keras_cell, kernel_facts
 from kcells.cells.protocol import BoundCell
-from kcells.engine.products import Product
+from kcells.engine.products import InputProduct
 from kcells.reasons import Reason
 from kcells.types import Structure
 
@@ -92,7 +92,7 @@ class CallFacts:
     takes_constants: bool = False
     obstacle: str = ""
     resets: bool = False
-    products: tuple[Product, ...] | None = None
+    products: tuple[InputProduct, ...] | None = None
     features: int = 0
     batch: int = 0
 

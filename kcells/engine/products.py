@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from kcells.engine.thresholds import THRESHOLDS
 
-__all__ = ["USUAL_BATCH", "Product", "are_possible", "pays"]
+__all__ = ["USUAL_BATCH", "InputProduct", "are_possible", "pays"]
 
 USUAL_BATCH = 32
 """Stands for a batch that is not known: `fit` of Keras makes batches of 32."""
 
 
-class Product(NamedTuple):
+class InputProduct(NamedTuple):
     """A product of inputs with weights.
 
     Attributes:
@@ -26,7 +26,7 @@ class Product(NamedTuple):
     results: int
 
 
-def pays(product: Product, training: bool) -> bool:
+def pays(product: InputProduct, training: bool) -> bool:
     """Whether to write down the products of all steps, and not to read the weights at each.
 
     A backward pass besides adds up the gradient of all weights at each step.

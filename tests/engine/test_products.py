@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import kcells
 from kcells.engine import products
-from kcells.engine.products import Product, are_possible, pays
+from kcells.engine.products import InputProduct, are_possible, pays
 from kcells.engine.thresholds import THRESHOLDS
 
 TRAINING, OTHERWISE = THRESHOLDS.products_ahead_in_training, THRESHOLDS.products_ahead_otherwise
@@ -104,8 +104,8 @@ def numbers_of(layer):
 @pytest.mark.parametrize("training", [False, True])
 def test_from_how_many_weights_on_a_product_pays(training):
     least = TRAINING if training else OTHERWISE
-    assert pays(Product(least * 7, 7), training)
-    assert not pays(Product(least * 7 - 1, 7), training)
+    assert pays(InputProduct(least * 7, 7), training)
+    assert not pays(InputProduct(least * 7 - 1, 7), training)
     assert are_possible([(2, 3), (2, 4, least // 2)], training)
     assert not are_possible([(2, 3), (2, 2 * least - 1)], training)
 
@@ -162,7 +162,7 @@ def test_only_what_is_large_is_computed_before(float64, rng, least, inputs):
     layer = made(Summing(), rng, inputs)
     least(5)  # 60 weights for 6 results, and 9 for 6
     call(layer, inputs, training=True)
-    assert layer._met.products == (Product(60, 6),)
+    assert layer._met.products == (InputProduct(60, 6),)
 
 
 def test_a_result_may_be_changed_in_place(float64, rng, least, inputs):
@@ -316,7 +316,7 @@ def test_the_default_finds_the_workload_of_the_guide(rng):
     layer = kcells.RNN(cell)
     x = [np.zeros((64, 2, 32), "float32"), np.zeros((64, 2, 64, 32), "float32")]
     call(layer, x, training=True)
-    assert layer._met.products == (Product(2048 * 600, 64 * 600),)
+    assert layer._met.products == (InputProduct(2048 * 600, 64 * 600),)
     reasons = {r.condition: r for r in kcells.explain(layer).reasons}
     found = reasons["some pay"]
     assert found.holds

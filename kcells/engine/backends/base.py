@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kcells.cells.equivalence import BuiltinName
 from kcells.cells.linear import Product
-from kcells.engine.products import Product as InputProduct
+from kcells.engine.products import InputProduct
 from kcells.types import Step, Structure
 
 __all__ = ["DEFAULTS", "Backend", "Settings", "SizeCheck", "Weights", "steps_again"]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
-from kcells.engine.products import Product, are_possible, pays
+from kcells.engine.products import InputProduct, are_possible, pays
 
 __all__ = ["with_products_ahead"]
 
@@ -17,7 +17,11 @@ Body = Callable[[Any, list[Any]], Any]
 
 
 def with_products_ahead(
-    body: Body, first: Any, xs: list[Any], training: bool, note: Callable[[Sequence[Product]], None]
+    body: Body,
+    first: Any,
+    xs: list[Any],
+    training: bool,
+    note: Callable[[Sequence[InputProduct]], None],
 ) -> tuple[Body, list[Any]]:
     """A loop whose large products of inputs alone are sequences like any other.
 
@@ -65,7 +69,7 @@ def _products(
     closed: ClosedJaxpr,
     inputs: Sequence[Var],
     training: bool,
-) -> list[tuple[JaxprEqn, Product]]:
+) -> list[tuple[JaxprEqn, InputProduct]]:
     """The products of inputs alone, with what is the same at every step, that pay."""
     same, of_inputs = set(closed.jaxpr.constvars), set(inputs)
     chosen = []
@@ -77,7 +81,7 @@ def _products(
         into.update(eqn.outvars)
         weights = [math.prod(var.aval.shape) for var in given if var in same]
         if eqn.primitive.name == "dot_general" and into is of_inputs and weights:
-            product = Product(weights[0], math.prod(eqn.outvars[0].aval.shape))
+            product = InputProduct(weights[0], math.prod(eqn.outvars[0].aval.shape))
             if pays(product, training):
                 chosen.append((eqn, product))
     return chosen

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kcells.engine.backends.tensorflow_plain import grouped
-from kcells.engine.products import USUAL_BATCH, Product, are_possible, pays
+from kcells.engine.products import USUAL_BATCH, InputProduct, are_possible, pays
 
 __all__ = ["Split", "products_ahead"]
 
@@ -40,7 +40,7 @@ def products_ahead(
     step: Step,
     groups: Sequence[Sequence[Any]],
     training: bool,
-    note: Callable[[Sequence[Product]], None],
+    note: Callable[[Sequence[InputProduct]], None],
 ) -> Split | None:
     """Splits a step, if some product of its inputs pays.
 
@@ -87,7 +87,7 @@ class _Traced:
             zip(arguments[sum(map(len, groups)) :], self._program.captured_inputs, strict=True)
         )
 
-    def products(self, training: bool) -> list[tuple[Any, Product]]:
+    def products(self, training: bool) -> list[tuple[Any, InputProduct]]:
         """The products of inputs alone, with what is the same at every step, that pay."""
         _, xs, weights, constants = self._known
         same = {t.ref() for t in [*weights, *constants, *(inside for inside, _ in self._captures)]}
@@ -102,7 +102,7 @@ class _Traced:
                 continue
             numbers = next(t.shape.num_elements() for t in op.inputs if t.ref() in same)
             sizes = [USUAL_BATCH if size is None else size for size in op.outputs[0].shape]
-            product = Product(numbers or 0, math.prod(sizes))
+            product = InputProduct(numbers or 0, math.prod(sizes))
             if pays(product, training):
                 chosen.append((op.outputs[0], product))
         return chosen
@@ -139,7 +139,9 @@ class _Traced:
                 wanted.add(name)
                 # "name", "name:1" or, where it has to run before, "^name".
                 waiting += [known.lstrip("^").partition(":")[0] for known in nodes[name].input]
-        part = type(definition)(versions=definition.versions, library=definition.library)
+        part = tf.compat.v1.GraphDef()
+        part.CopyFrom(definition)  # With the functions that nodes call.
+        part.ClearField("node")
         part.node.extend(node for node in definition.node if node.name in wanted)
         for node in part.node:
             # What is given was there before.

@@ -11,7 +11,7 @@ import torch
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
 from kcells.engine.backends.torch_step import Given
-from kcells.engine.products import Product, are_possible, pays
+from kcells.engine.products import InputProduct, are_possible, pays
 
 __all__ = ["Split", "products_ahead"]
 
@@ -31,7 +31,7 @@ class Split(NamedTuple):
 
     ahead: GraphModule
     after: GraphModule
-    products: Sequence[Product]
+    products: Sequence[InputProduct]
 
     def of_all_steps(self, given: Given) -> Given:
         """What goes into a loop, with the products of all steps."""
@@ -84,7 +84,7 @@ def _products(
     xs: Sequence[Node],
     same: Sequence[Node],
     training: bool,
-) -> list[tuple[Node, Product]]:
+) -> list[tuple[Node, InputProduct]]:
     """The products of inputs alone, with what is the same at every step, that pay."""
     with torch.no_grad():
         _Numbers(one).run(*first.flat)
@@ -104,7 +104,7 @@ def _products(
         into.add(node)
         weights = max((other.meta["numbers"] for other in given & fixed), default=0)
         if node.target in _PRODUCTS and into is of_inputs:
-            product = Product(weights, node.meta["numbers"])
+            product = InputProduct(weights, node.meta["numbers"])
             if pays(product, training):
                 chosen.append((node, product))
     return chosen
