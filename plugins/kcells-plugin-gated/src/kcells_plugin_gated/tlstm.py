@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-from keras import activations, ops
+from keras import ops
 
-from kcells import Card, Case, InputCell, Learning
+from kcells import Card, Case, Learning
 from kcells.types import Tensor
+from kcells_plugin_gated.two_steps import TwoStepsCell
 
 __all__ = ["TLSTMCell"]
 
 
 @keras.saving.register_keras_serializable(package="kcells-plugin-gated")
-class TLSTMCell(InputCell):
+class TLSTMCell(TwoStepsCell):
     """A gated mean read out through a tanh, both of which see the inputs of two steps alone.
 
         z_t = W_z x_t + V_z x_{t-1} + b_z
@@ -56,31 +55,6 @@ class TLSTMCell(InputCell):
     >>> {weight.name: tuple(weight.shape) for weight in layer.weights}
     {'kernel': (3, 12), 'kernel_previous': (3, 12), 'bias': (12,)}
     """
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, **kwargs)
-        self.activation = activations.get(activation)
-        self.recurrent_activation = activations.get(recurrent_activation)
-        self.state_size = [units, 3 * units]
-
-    def add_weights(self, features: int) -> None:
-        """Makes the three weights."""
-        self.kernel = self.add("kernel", (features, 3 * self.units))
-        self.kernel_previous = self.add("kernel_previous", (features, 3 * self.units))
-        self.bias = self.add("bias", (3 * self.units,))
-
-    def project_inputs(self, inputs: Tensor, training: bool = False) -> list[Tensor]:
-        """What this step sees of its inputs, with the bias, and what the next one will see."""
-        dropped = self.input_dropout.drop(inputs, training)
-        now = ops.matmul(dropped, self.kernel)
-        following = ops.matmul(dropped, self.kernel_previous)
-        return [now if self.bias is None else now + self.bias, following]
 
     def step(
         self, projected: list[Tensor], states: list[Tensor], training: bool = False
