@@ -307,6 +307,7 @@ def test_memory_that_is_to_be_saved_is_not_used(rng, least, inputs, options):
     least(0)
     call(layer, {k: np.asarray(x, "float32") for k, x in inputs.items()}, training=True)
     assert not layer._met.products
+    assert not layer._plan.seeks_products
 
 
 @not_on_torch
